@@ -1,0 +1,64 @@
+# Two commands do everything: `make demo` runs the announcement's scenario, `make test` the tests.
+# Each installs what it lacks and says so.  `make help` lists the rest.
+
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+BUILD := build
+
+.PHONY: help demo test test-long check fmt bench bench-quick build deps peers clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: build peers ## the sec(4) announcement, for real: two tunnels to strongSwan gateways, BGP over them
+	$(VENV)/bin/sec lab announcement
+
+test: build peers ## every test that takes seconds (12 minutes at most)
+	cd engine && cargo test --release --quiet
+	$(PY) -m pytest -m 'not long'
+
+test-long: build peers ## the tests that take minutes: the figures and the guests
+	tools/install guests
+	$(PY) -m pytest -m long
+
+check: build ## lint, types, import contracts, Rust formatting and lints
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	cd engine && cargo fmt --check
+	cd engine && cargo clippy --release --all-targets --quiet -- -D warnings
+
+fmt: build ## format everything
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix-only .
+	cd engine && cargo fmt
+
+bench: build peers ## throughput and latency, as ratios from interleaved runs
+	$(PY) -m bench
+
+build: $(BUILD)/built ## the virtual environment and the engine
+
+deps: $(BUILD)/tools-installed
+
+$(BUILD)/tools-installed: tools/install
+	@mkdir -p $(BUILD)
+	tools/install build
+	@touch $@
+
+$(VENV)/bin/python: $(BUILD)/tools-installed
+	python3 -m venv $(VENV)
+
+$(BUILD)/built: $(VENV)/bin/python pyproject.toml engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null)
+	@echo "==> building secd into $(VENV)"
+	$(PY) -m pip install --quiet --upgrade 'maturin>=1.8,<2' pip
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet --extras dev
+	@touch $@
+
+peers: $(BUILD)/tools-installed ## the daemons that the demo and the tests run against
+	@tools/install peers
+
+clean: ## forget everything that was built
+	rm -rf $(BUILD) $(VENV) engine/target src/secd/_engine*.so

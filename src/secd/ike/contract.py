@@ -1,0 +1,253 @@
+"""What goes into the protocol machine and what comes out of it: all of its contact with the world.
+
+The machine (`secd.ike.speaker.Speaker`) does no I/O and reads no clock:
+
+    speaker = Speaker(random)                    # random: Callable[[int], bytes]
+    speaker.configure(connections, now)          # the whole wanted set; applied as a difference
+    speaker.restore(id, data, now)               # a checkpoint of an earlier life; before or after configure
+    speaker.receive(datagram, now)               # sadb.messages.Datagram
+    speaker.answer(request_id, answer, now)      # to a Request among the outputs
+    speaker.event(event, now)                    # sadb.messages.Expire, NewMapping, InterfaceChange
+    speaker.handle_timer(now)                    # when `next_deadline` has passed
+    speaker.next_deadline() -> float | None
+    speaker.outputs() -> list[Output]            # to be carried out in this order; empties the list
+    speaker.status(now) -> list[ConnectionStatus]
+    speaker.shutdown(now)                        # say goodbye: deletes to every peer
+
+`now` is monotonic seconds as float; it goes on across restarts of the process (CLOCK_MONOTONIC).
+A checkpoint is emitted before the `Send` that depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from secd.ike.connection import Connection
+from secd.sadb.messages import SA, Direction
+
+RequestId = int
+
+# -- outputs ----------------------------------------------------------------------------------------------
+
+
+class Send(Struct, frozen=True):
+    """Send an IKE message (without a non-ESP marker; b"\\xff" from port 4500 is a NAT keepalive)."""
+
+    local: str
+    local_port: int
+    remote: str
+    remote_port: int
+    data: bytes
+
+
+class SaveCheckpoint(Struct, frozen=True):
+    """Keep `data` before anything that follows is done."""
+
+    id: str
+    data: bytes
+
+
+class DropCheckpoint(Struct, frozen=True):
+    """The SA is gone for good."""
+
+    id: str
+
+
+class AddSA(Struct, frozen=True):
+    """Install `sa`.  A refusal is answered by `SAFailed`; success is not answered."""
+
+    request_id: RequestId
+    sa: SA
+
+
+class UpdateSA(Struct, frozen=True):
+    """The outer addresses of an SA have changed: see sadb.messages.Update."""
+
+    spi: int
+    direction: Direction
+    destination: str
+    new_source: str
+    new_destination: str
+    udpencap: tuple[int, int] | None
+
+
+class DeleteSA(Struct, frozen=True):
+    """Remove an SA."""
+
+    spi: int
+    direction: Direction
+    destination: str
+
+
+class Log(Struct, frozen=True):
+    """One line for a person, and the same as data.  `code` is stable: `proposal-mismatch`, `psk-mismatch`, ..."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    connection: str
+    code: str
+    message: str
+
+
+class ReserveSPI(Struct, frozen=True):
+    """Answer: `ReservedSPI` or `SAFailed`."""
+
+    request_id: RequestId
+    iface: str
+
+
+class GenerateKeyPair(Struct, frozen=True):
+    """Make a key pair for `group` out of `seed` (from the machine's random source).  Answer: `KeyPair`."""
+
+    request_id: RequestId
+    group: str
+    seed: bytes
+
+
+class ComputeSharedSecret(Struct, frozen=True):
+    """Diffie-Hellman.  Answer: `SharedSecret`, or `ComputeFailed` when the peer's value is not acceptable."""
+
+    request_id: RequestId
+    group: str
+    private: bytes
+    peer_public: bytes
+
+
+class ComputePRF(Struct, frozen=True):
+    """prf(pre-shared key, data) by the key holder.  Answer: `PRFResult` or `ComputeFailed`."""
+
+    request_id: RequestId
+    key: str
+    hash: str
+    data: bytes
+
+
+class ComputeSignature(Struct, frozen=True):
+    """A signature by the key holder.  Answer: `SignatureResult` or `ComputeFailed`."""
+
+    request_id: RequestId
+    key: str
+    scheme: str
+    data: bytes
+
+
+class QueryLastUse(Struct, frozen=True):
+    """When did an inbound SA last receive a packet?  Answer: `LastUse`."""
+
+    request_id: RequestId
+    spi: int
+    destination: str
+
+
+Output = (
+    Send | SaveCheckpoint | DropCheckpoint | AddSA | UpdateSA | DeleteSA | Log
+    | ReserveSPI | GenerateKeyPair | ComputeSharedSecret | ComputePRF | ComputeSignature | QueryLastUse
+)  # fmt: skip
+
+# -- answers ----------------------------------------------------------------------------------------------
+
+
+class KeyPair(Struct, frozen=True):
+    """Answers `GenerateKeyPair`."""
+
+    private: bytes
+    public: bytes
+
+
+class SharedSecret(Struct, frozen=True):
+    """Answers `ComputeSharedSecret`."""
+
+    secret: bytes
+
+
+class PRFResult(Struct, frozen=True):
+    """Answers `ComputePRF`."""
+
+    data: bytes
+
+
+class SignatureResult(Struct, frozen=True):
+    """Answers `ComputeSignature`."""
+
+    data: bytes
+
+
+class ReservedSPI(Struct, frozen=True):
+    """Answers `ReserveSPI`."""
+
+    spi: int
+
+
+class LastUse(Struct, frozen=True):
+    """Answers `QueryLastUse`: seconds since, None if never or if there is no such SA."""
+
+    idle: float | None
+
+
+class SAFailed(Struct, frozen=True):
+    """`AddSA` or `ReserveSPI` was refused."""
+
+    message: str
+
+
+class ComputeFailed(Struct, frozen=True):
+    """A computation could not be done; `message` says why, without secrets."""
+
+    message: str
+
+
+Answer = KeyPair | SharedSecret | PRFResult | SignatureResult | ReservedSPI | LastUse | SAFailed | ComputeFailed
+
+# -- status -----------------------------------------------------------------------------------------------
+
+
+class IKEStatus(Struct, frozen=True):
+    """One IKE SA."""
+
+    version: int
+    role: Literal["initiator", "responder"]
+    state: str
+    initiator_spi: str  # hex
+    responder_spi: str
+    local: str
+    local_port: int
+    remote: str
+    remote_port: int
+    local_id: str
+    remote_id: str
+    encryption: str
+    hash: str
+    group: str
+    age: float  # seconds
+    rekey_in: float | None
+    expires_in: float | None
+    nat: bool
+    vendor: str  # what the peer says it is, or ""
+
+
+class ChildStatus(Struct, frozen=True):
+    """One pair of ESP SAs."""
+
+    spi_in: int
+    spi_out: int
+    encryption: str
+    auth: str
+    group: str
+    age: float
+    rekey_in: float | None
+    expires_in: float | None
+    udpencap: bool
+
+
+class ConnectionStatus(Struct, frozen=True):
+    """One tunnel as `sec status` shows it.  Times are seconds from now."""
+
+    connection: Connection
+    state: Literal["up", "connecting", "waiting", "down"]
+    reason: str  # why it is not up, in words; "" when up
+    ike: list[IKEStatus]
+    children: list[ChildStatus]
+    last_rekey: float | None  # seconds ago
+    next_attempt: float | None  # seconds from now
+    retries: int

@@ -1,0 +1,1 @@
+"""Netlink, typed: the one file that knows pyroute2."""
