@@ -251,6 +251,19 @@ class Datagram(Struct, frozen=True, tag="datagram"):
     data: Annotated[bytes, Meta(max_length=MAX_DATAGRAM)]
 
 
+class Batch(Struct, frozen=True, tag="batch"):
+    """Several requests in one message: all reach the data plane, in this order, or none does.
+
+    This is what makes a killed iked lose nothing: a checkpoint, the SAs that it speaks of and the datagram that
+    tells the peer of them travel together.  Each request is answered (or not) as if it had come alone.
+    """
+
+    requests: Annotated[
+        tuple[Add | Update | Delete | Checkpoint | CheckpointForget | CheckpointInUse | Datagram, ...],
+        Meta(max_length=256),
+    ]
+
+
 # -- answers ----------------------------------------------------------------------------------------------
 
 
@@ -363,7 +376,7 @@ class Change(Struct, frozen=True, tag="change"):
 
 Request = (
     Register | GetSPI | Add | Update | Delete | Get | Dump | Flush | InterfaceCreate | InterfaceDestroy
-    | InterfaceSet | InterfaceDump | CountersGet | Checkpoint | CheckpointForget | CheckpointInUse | Datagram
+    | InterfaceSet | InterfaceDump | CountersGet | Checkpoint | CheckpointForget | CheckpointInUse | Datagram | Batch
 )  # fmt: skip
 Answer = Done | Failed | Reserved | Begin | Commit | Entry | InterfaceEntry | CountersEntry
 Event = Expire | NewMapping | InterfaceChange | Change | Datagram | Checkpoint
