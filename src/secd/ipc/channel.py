@@ -201,16 +201,16 @@ class Channel(Generic[T]):
 
 
 class BlockingChannel(Generic[T]):
-    """One connection in a command: plain calls with a time limit."""
+    """One connection in a command: plain calls with a time limit (None: wait for ever)."""
 
-    def __init__(self, sock: socket.socket, types: Any, *, timeout: float = 10.0) -> None:
+    def __init__(self, sock: socket.socket, types: Any, *, timeout: float | None = 10.0) -> None:
         """Take over `sock`."""
         sock.settimeout(timeout)
         self._sock = sock
         self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(types)
 
     @classmethod
-    def connect(cls, path: str, types: Any, *, timeout: float = 10.0) -> BlockingChannel[T]:
+    def connect(cls, path: str, types: Any, *, timeout: float | None = 10.0) -> BlockingChannel[T]:
         """Connect to the socket at `path`; OSError says why not."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sock.settimeout(timeout)
