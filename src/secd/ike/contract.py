@@ -2,7 +2,7 @@
 
 The machine (`secd.ike.speaker.Speaker`) does no I/O and reads no clock:
 
-    speaker = Speaker(random)                    # random: Callable[[int], bytes]
+    speaker = Speaker(random, working)           # random: Callable[[int], bytes]; working: Callable[[str | None], None]
     speaker.configure(connections, now)          # the whole wanted set; applied as a difference
     speaker.restore(id, data, now)               # a checkpoint of an earlier life; before or after configure
     speaker.receive(datagram, now)               # sadb.messages.Datagram
@@ -12,10 +12,19 @@ The machine (`secd.ike.speaker.Speaker`) does no I/O and reads no clock:
     speaker.next_deadline() -> float | None
     speaker.outputs() -> list[Output]            # to be carried out in this order; empties the list
     speaker.status(now) -> list[ConnectionStatus]
+    speaker.reset(name, now) -> bool             # drop a tunnel's SAs (None: all), telling the peer, and start again
+                                                 # if it is active; False when there is no such tunnel
     speaker.shutdown(now)                        # say goodbye: deletes to every peer
+    speaker.installed() -> list[InstalledSA]     # every SA that the machine believes to be in the data plane
+    speaker.abandon(id, now)                     # forget the IKE SA of this checkpoint without a word; never raises
 
 `now` is monotonic seconds as float; it goes on across restarts of the process (CLOCK_MONOTONIC).
 A checkpoint is emitted before the `Send` that depends on it.
+
+`working` makes one broken SA nobody else's trouble.  The machine calls `working(id)` with the id of an SA's checkpoint
+(also one not saved yet) each time before it starts to work on that SA, in whatever call, `restore` included; the
+shell calls `working(None)` itself when the call is over.  From within, the shell may call `outputs()`.  If the call
+raises, the shell throws away the outputs since, calls `abandon(id, now)` and offers the last checkpoint to `restore`.
 """
 
 from __future__ import annotations
@@ -144,6 +153,16 @@ Output = (
     Send | SaveCheckpoint | DropCheckpoint | AddSA | UpdateSA | DeleteSA | Log
     | ReserveSPI | GenerateKeyPair | ComputeSharedSecret | ComputePRF | ComputeSignature | QueryLastUse
 )  # fmt: skip
+
+class InstalledSA(Struct, frozen=True):
+    """An SA that the machine has asked to be installed and neither deleted nor seen expire."""
+
+    spi: int
+    direction: Direction
+    iface: str
+    source: str
+    destination: str
+
 
 # -- answers ----------------------------------------------------------------------------------------------
 
