@@ -154,6 +154,7 @@ Output = (
     | ReserveSPI | GenerateKeyPair | ComputeSharedSecret | ComputePRF | ComputeSignature | QueryLastUse
 )  # fmt: skip
 
+
 class InstalledSA(Struct, frozen=True):
     """An SA that the machine has asked to be installed and neither deleted nor seen expire."""
 
