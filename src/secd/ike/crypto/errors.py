@@ -1,0 +1,15 @@
+"""What can be wrong with what is asked of cryptography."""
+
+from __future__ import annotations
+
+
+class UnsupportedAlgorithm(ValueError):
+    """An algorithm's name, number or key length that no registry entry has."""
+
+
+class InvalidPublicValue(ValueError):
+    """A peer's Diffie-Hellman value that must not be used (RFC 2412 §5.4, RFC 6989)."""
+
+
+class InvalidSignature(ValueError):
+    """A signature that was not made with the expected key over the expected octets."""

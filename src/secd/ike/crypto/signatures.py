@@ -1,0 +1,35 @@
+"""RSA signatures as IKEv1 makes them: over the bare hash, without naming the hash function (RFC 2409 §5.1)."""
+
+from __future__ import annotations
+
+import hmac
+
+from cryptography import exceptions
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo
+
+from secd.ike.crypto.errors import InvalidSignature
+
+SMALLEST_KEY = 1024  # bits
+
+
+def sign_hash(key: RSAPrivateKey, hash_: bytes) -> bytes:
+    """Sign HASH_I or HASH_R: PKCS #1 v1.5 padding around the hash itself."""
+    return key.sign(hash_, PKCS1v15(), NoDigestInfo())
+
+
+def verify_hash(key: RSAPublicKey, hash_: bytes, signature: bytes) -> None:
+    """Check a signature of HASH_I or HASH_R; `InvalidSignature` unless it is one.
+
+    The library undoes the padding, which must be whole, and the rest must be the hash and nothing else: nothing in
+    the signature is parsed, so nothing can be hidden in it.
+    """
+    if key.key_size < SMALLEST_KEY:
+        raise InvalidSignature(f"an RSA key of {key.key_size} bits, expected {SMALLEST_KEY} at least")
+    try:
+        recovered = key.recover_data_from_signature(signature, PKCS1v15(), None)
+    except (exceptions.InvalidSignature, ValueError):
+        raise InvalidSignature("the signature was not made with this key") from None
+    if not hmac.compare_digest(recovered, hash_):
+        raise InvalidSignature("the signature was made over another hash")
