@@ -28,7 +28,7 @@ def verify_hash(key: RSAPublicKey, hash_: bytes, signature: bytes) -> None:
     if key.key_size < SMALLEST_KEY:
         raise InvalidSignature(f"an RSA key of {key.key_size} bits, expected {SMALLEST_KEY} at least")
     try:
-        recovered = key.recover_data_from_signature(signature, PKCS1v15(), None)
+        recovered = key.recover_data_from_signature(signature, PKCS1v15(), NoDigestInfo())
     except (exceptions.InvalidSignature, ValueError):
         raise InvalidSignature("the signature was not made with this key") from None
     if not hmac.compare_digest(recovered, hash_):
