@@ -1,0 +1,1 @@
+"""The parent: supervises, keeps the TUN queues, the accepted configuration and the long-term secrets."""

@@ -1,0 +1,160 @@
+"""A child process: born with a socket pair to its parent, watched until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from secd.ipc.channel import Channel, pair
+
+T = TypeVar("T")
+
+#: A child that lived this long, in seconds, has not failed at its start.
+STEADY = 10.0
+#: Seconds to wait before the next start, by how many times it died young.
+_DELAYS = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+MAX_DELAY = 5.0
+_MAX_ERROR_LINE = 16 * 1024
+
+
+class Backoff:
+    """How long to wait before a start: not at all, unless it dies young again and again."""
+
+    def __init__(self) -> None:
+        """Start with a clean record."""
+        self._young = 0
+
+    def after(self, lived: float) -> float:
+        """Give the delay in seconds after a life of `lived` seconds."""
+        self._young = 0 if lived >= STEADY else self._young + 1
+        return _DELAYS[self._young] if self._young < len(_DELAYS) else MAX_DELAY
+
+
+class Child(Generic[T]):
+    """One life of one process."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        inherited: Sequence[int],
+        types: Any,
+        *,
+        on_message: Callable[[T, list[int]], None],
+        on_exit: Callable[[str], None],
+        on_error_line: Callable[[str], None],
+    ) -> None:
+        """Start `python -I -m` with `arguments` and `--family FD`; `inherited` descriptors keep their numbers.
+
+        `on_exit` is told once how it ended; `on_error_line` gets what it writes to standard error.
+        Raises OSError when it cannot be started.
+        """
+        self.name = name
+        self.started = time.monotonic()
+        self.ready = False
+        self._on_exit = on_exit
+        self._on_error_line = on_error_line
+        self._loop = asyncio.get_running_loop()
+        self._partial = b""
+        ours, theirs = pair()
+        command = [sys.executable, "-I", "-m", *arguments, "--family", str(theirs.fileno())]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=(theirs.fileno(), *inherited),
+                env=_environment(),
+                cwd="/",
+                # Ctrl-C is for the parent alone: it stops the children in order.
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._pidfd = os.pidfd_open(self._process.pid)
+        self._loop.add_reader(self._pidfd, self._exited)
+        if self._process.stderr:
+            os.set_blocking(self._process.stderr.fileno(), False)
+            self._loop.add_reader(self._process.stderr, self._read_errors)
+        self._channel: Channel[T] = Channel(ours, types, on_message, self._channel_closed)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def lived(self) -> float:
+        """Seconds since its start."""
+        return time.monotonic() - self.started
+
+    def send(self, message: Any, fds: Sequence[int] = ()) -> None:
+        """Send a message of the family."""
+        self._channel.send(message, fds)
+
+    def kill(self) -> None:
+        """End it now; `on_exit` follows."""
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except OSError:
+            return  # it has ended already
+
+    def _channel_closed(self, reason: str) -> None:
+        if reason != "the other side closed":
+            self._on_error_line(f"the connection to it was lost: {reason}")
+        # Without it there is nothing that it could do for us.
+        self.kill()
+
+    def _exited(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        code = self._process.wait()
+        self._read_errors()
+        if self._process.stderr:
+            self._loop.remove_reader(self._process.stderr)
+            self._process.stderr.close()
+        self._channel.close()
+        os.close(self._pidfd)
+        self._on_exit(_describe(code))
+
+    def _read_errors(self) -> None:
+        """Pass on whole lines; a traceback before the log is connected, or a message of the C library."""
+        if not self._process.stderr or self._process.stderr.closed:
+            return
+        try:
+            data = os.read(self._process.stderr.fileno(), 65536)
+        except BlockingIOError:
+            return
+        if not data:
+            self._loop.remove_reader(self._process.stderr)
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        if len(self._partial) > _MAX_ERROR_LINE or not data:
+            lines.append(self._partial)
+            self._partial = b""
+        for line in lines:
+            if line.strip():
+                self._on_error_line(line.decode(errors="replace").rstrip())
+
+
+def _environment() -> dict[str, str]:
+    """Give a child what it needs of ours and nothing else."""
+    names = ("PATH", "SECD_RUNDIR", "LANG", "LC_ALL", "TZ", "RUST_BACKTRACE")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"ended with status {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

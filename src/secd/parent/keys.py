@@ -1,0 +1,68 @@
+"""The key holder: long-term secrets in, results out.  A secret never leaves the parent.
+
+A secret is known to the others by a handle that says nothing about it: random, made once for each distinct secret, so
+that a configuration loaded again names its unchanged secrets as before and disturbs no tunnel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Collection
+
+#: IKEv1's prf is the HMAC of the negotiated hash (RFC 2409 §4, §5); names are those of `connection.Phase1Proposal`.
+_DIGESTS = {"md5": "md5", "sha1": "sha1", "sha2-256": "sha256", "sha2-384": "sha384", "sha2-512": "sha512"}
+
+
+class KeyHolderError(Exception):
+    """It could not be done; the text says why, without secrets."""
+
+
+class KeyHolder:
+    """Secrets by handle; those that no rule names any more are overwritten."""
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+        self._secrets: dict[str, bytearray] = {}
+        self._handles: dict[bytes, str] = {}
+        # Equal secrets are found by a keyed digest; the key dies with the process, so the digest is worth nothing.
+        self._index_key = secrets.token_bytes(32)
+
+    def __len__(self) -> int:
+        """Count distinct secrets."""
+        return len(self._secrets)
+
+    def hold(self, secret: bytes) -> str:
+        """Take in `secret` and give its handle."""
+        handle = self._handles.setdefault(self._fingerprint(secret), secrets.token_hex(16))
+        if handle not in self._secrets:
+            self._secrets[handle] = bytearray(secret)
+        return handle
+
+    def keep_only(self, handles: Collection[str]) -> None:
+        """Overwrite and forget every secret whose handle is not among `handles`."""
+        for handle in self._secrets.keys() - set(handles):
+            secret = self._secrets.pop(handle)
+            del self._handles[self._fingerprint(secret)]
+            secret[:] = bytes(len(secret))
+
+    def _fingerprint(self, secret: bytes | bytearray) -> bytes:
+        return hashlib.blake2b(secret, key=self._index_key).digest()
+
+    def prf(self, handle: str, name: str, data: bytes) -> bytes:
+        """Compute prf(secret, data) with hash `name`; raises KeyHolderError."""
+        secret = self._secrets.get(handle)
+        if secret is None:
+            raise KeyHolderError("no such key: its rule was removed or replaced meanwhile")
+        digest = _DIGESTS.get(name)
+        if digest is None:
+            raise KeyHolderError(f"no prf is known for the hash {name!r}; there are {', '.join(_DIGESTS)}")
+        try:
+            return hmac.digest(secret, data, digest)
+        except ValueError as error:
+            raise KeyHolderError(f"this system's OpenSSL refuses {name}: {error}") from error
+
+    def sign(self, handle: str, scheme: str, data: bytes) -> bytes:
+        """Sign `data`; raises KeyHolderError, always so far."""
+        raise KeyHolderError(f"signatures ({scheme}) are not built yet: use `psk`")
