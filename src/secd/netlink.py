@@ -1,1 +1,0 @@
-"""Netlink, typed: the one file that knows pyroute2."""
