@@ -1,0 +1,239 @@
+"""`sec lab announcement`: what the sec(4) announcement shows, on this machine, against strongSwan gateways.
+
+The network is drawn in `scenario`.  Everything shown is printed by the command that stands before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from secd.lab import bird, openbgpd, scenario, secd, strongswan
+from secd.lab.bird import Bird
+from secd.lab.checks import Checks
+from secd.lab.commands import LabError, wait_until
+from secd.lab.failover import Failover, fail_over
+from secd.lab.namespaces import Host, Lab
+from secd.lab.openbgpd import OpenBGPD
+from secd.lab.scenario import GATEWAYS, Gateway, Gateways, Network, PeerKind
+from secd.lab.secd import Secd
+
+#: Seconds that tunnels, and then BGP, may take to come up.
+UP_TIMEOUT = 20.0
+
+
+@dataclass
+class Stage:
+    """Where the show happens: prints steps, commands with their output, and notes checks."""
+
+    console: Console
+    checks: Checks
+    started: float
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Say what is being done; on a terminal, that it goes on."""
+        seconds = f"{time.monotonic() - self.started:5.1f} s"
+        if not self.console.is_terminal:
+            self.console.print(f"==> {title}  [{seconds}]", highlight=False, markup=False)
+            yield
+            return
+        with self.console.status(title):
+            yield
+        self.console.print(f"[dim]{seconds}[/] {title}", highlight=False)
+
+    def show(self, host: Host, *argv: str, check: bool = True) -> str:
+        """Type a command on a host, print what it says, and give that."""
+        self.console.print()
+        self.console.print(f"[bold]{host.name}# {' '.join(argv)}[/]", highlight=False)
+        said = host.run(*argv, check=check).stdout
+        self.console.out(said.rstrip("\n"), highlight=False)
+        return said
+
+
+def announce(console: Console, *, peer: PeerKind = "strongswan", json_file: Path | None = None) -> int:
+    """Run the whole scenario; give the exit status: 0 when every check passed."""
+    stage = Stage(console, Checks(), time.monotonic())
+    lab = Lab()
+    error = ""
+    try:
+        stage.checks.facts |= _facts(peer)
+        with lab:
+            try:
+                _scenario(lab, stage, peer)
+            finally:
+                lab.keep_logs = not stage.checks.passed
+    except LabError as problem:
+        error = str(problem)
+        stage.checks.add("the scenario ran to its end", passed=False, detail=error)
+    seconds = time.monotonic() - stage.started
+    stage.checks.facts["took"] = f"{seconds:.0f} s"
+    console.print()
+    console.print(stage.checks.table())
+    console.print(stage.checks.facts_table())
+    if lab.kept_logs:
+        console.print(f"The daemons' logs are kept in {lab.kept_logs}", highlight=False)
+    if json_file:
+        stage.checks.write_json(json_file)
+    return stage.checks.exit_status
+
+
+def _facts(peer: PeerKind) -> dict[str, str]:
+    """Name the peer first of all, so that its absence is told before anything is built."""
+    gateways = strongswan.version() + " (charon, kernel-libipsec)" if peer == "strongswan" else secd.version()
+    return {
+        "the gateways": gateways,
+        "our side": secd.version(),
+        "BGP": f"{openbgpd.version()} on both sides, {bird.version()} on ours for the failover",
+    }
+
+
+def _scenario(lab: Lab, stage: Stage, peer: PeerKind) -> None:
+    with stage.step("a network of namespaces: ix, the isp, two gateways, their cloud"):
+        network = Network(lab)
+    with stage.step(f"the gateways: {stage.checks.facts['the gateways']}"):
+        gateways = Gateways(network, peer)
+    with gateways:
+        with stage.step("secd on ix, with the announcement's ipsec.conf and hostname.sec0, hostname.sec1"):
+            ours = Secd(network.ix, scenario.IPSEC_CONF, scenario.HOSTNAMES)
+        with ours:
+            begun = time.monotonic()
+            with stage.step("IKEv1 main mode and quick mode with both gateways"):
+                ours.wait_up("sec0", "sec1", timeout=UP_TIMEOUT)
+            stage.checks.add("both tunnels come up", passed=True, detail=f"{time.monotonic() - begun:.1f} s")
+            with stage.step("OpenBGPD on ix"), OpenBGPD(network.ix, scenario.BGPD_CONF) as bgpd:
+                _wait_for_routes(stage, bgpd)
+                _show(stage, network, gateways, ours)
+                _show_bgp(stage, network, bgpd)
+            _show_failover(stage, network)
+        _check_wire(stage, network)
+
+
+def _wait_for_routes(stage: Stage, bgpd: OpenBGPD) -> None:
+    with contextlib.suppress(LabError):  # what is missing then is told by the checks
+        wait_until(lambda: len(bgpd.received()) == len(GATEWAYS), UP_TIMEOUT, "routes from both gateways", interval=0.2)
+    stage.console.print()
+
+
+def _show(stage: Stage, network: Network, gateways: Gateways, ours: Secd) -> None:
+    """Show the SAs, the interfaces and the pings."""
+    ix, checks = network.ix, stage.checks
+    listed = stage.show(ix, "ipsecctl", "-sa")
+    _check_listing(checks, listed)
+    _check_detail(checks, stage.show(ix, "ipsecctl", "-sa", "-v"))
+    for gateway in GATEWAYS:
+        if gateway.name in gateways.charons:
+            _check_against_charon(checks, gateway, gateways, listed)
+    _check_interfaces(checks, stage.show(ix, "sec", "ifconfig", "sec"))
+    for gateway in GATEWAYS:
+        said = stage.show(ix, "ping", "-qc4", "-i0.25", gateway.inner, check=False)
+        checks.add(
+            f"ping through {gateway.interface}", " 4 received, 0% packet loss" in said, said.splitlines()[-1].strip()
+        )
+    for name, pid in ours.processes().items():
+        checks.facts.setdefault("secd's processes", "")
+        checks.facts["secd's processes"] += f"{name} {pid}  "
+
+
+def _check_listing(checks: Checks, listed: str) -> None:
+    line = r"^esp tunnel from {} to {} spi 0x[0-9a-f]{{8}} auth hmac-sha2-256 enc aes-256$"
+    for gateway in GATEWAYS:
+        both = [(gateway.outer, scenario.SELF), (scenario.SELF, gateway.outer)]
+        found = [len(re.findall(line.format(*map(re.escape, way)), listed, re.MULTILINE)) for way in both]
+        checks.add(f"{gateway.interface}: one SA in, one out", found == [1, 1], f"{found[0]} in, {found[1]} out")
+    checks.add("no flows: what is routed decides", "FLOWS:\nNo flows\n" in listed)
+
+
+def _check_detail(checks: Checks, detail: str) -> None:
+    for gateway in GATEWAYS:
+        for way in ("in", "out"):
+            sa = next((s for s in re.split(r"^(?=esp )", detail, flags=re.MULTILINE)
+                       if f"interface: {gateway.interface} direction {way}" in s), "")  # fmt: skip
+            wanted = (
+                "state mature", "flags 0x204<tunnel,udpencap>", "lifetime_hard: alloc 0 bytes 0 add 3600 first 0",
+                f"{scenario.SELF}/32", f"{gateway.outer}/32", "udpencap: udpencap port 4500",
+                f"flow_type: type use direction {way}",
+            )  # fmt: skip
+            missing = [text for text in wanted if text not in sa]
+            checks.add(f"{gateway.interface} {way}: the SA as announced", not missing, ", ".join(missing))
+
+
+def _check_against_charon(checks: Checks, gateway: Gateway, gateways: Gateways, listed: str) -> None:
+    """Compare with what the gateway says of the same tunnel."""
+    sa = gateways.charons[gateway.name].established(gateway.interface)
+    name = f"{gateway.name} agrees: SPIs, suites, our address"
+    if not sa:
+        checks.add(name, passed=False, detail="it has no established IKE SA")
+        return
+    ours = set(re.findall(rf"{re.escape(gateway.outer)}.* spi 0x([0-9a-f]{{8}})", listed))
+    theirs = {spi for child in sa.children for spi in (child.spi_in.zfill(8), child.spi_out.zfill(8))}
+    suites = {sa.encryption, sa.integrity, sa.group} | {
+        part for c in sa.children for part in (c.encryption, c.integrity)
+    }
+    agrees = ours == theirs and sa.version == 1 and sa.remote_host == gateway.seen
+    checks.add(
+        name, agrees and suites == {"AES_CBC_256", "HMAC_SHA2_256_128", "MODP_3072"},
+        f"IKEv{sa.version} {sa.encryption}/{sa.integrity}/{sa.group}, knows us as {sa.remote_host}, "
+        f"SPIs {' '.join(sorted(theirs))}",
+    )  # fmt: skip
+
+
+def _check_interfaces(checks: Checks, shown: str) -> None:
+    for gateway in GATEWAYS:
+        wanted = (
+            f"{gateway.interface}: flags=8051<UP,POINTOPOINT,RUNNING,MULTICAST> mtu 1280",
+            f"inet {gateway.inner_self} --> {gateway.inner} netmask 0xfffffffc",
+        )
+        missing = [text for text in wanted if text not in shown]
+        checks.add(f"{gateway.interface}: the interface as announced", not missing, ", ".join(missing))
+
+
+def _show_bgp(stage: Stage, network: Network, bgpd: OpenBGPD) -> None:
+    stage.show(network.ix, "bgpctl", "show")
+    stage.show(network.ix, "bgpctl", "show", "rib", "in")
+    sessions = bgpd.sessions()
+    routes = {(route.prefix, route.neighbor): route.med for route in bgpd.received()}
+    for gateway in GATEWAYS:
+        state = sessions.get(gateway.inner, "unknown")
+        med = routes.get((scenario.NETWORK, gateway.inner))
+        stage.checks.add(
+            f"BGP over {gateway.interface}: {scenario.NETWORK} with MED {gateway.med}",
+            state == "Established" and med == gateway.med, f"{state}, MED {med}",
+        )  # fmt: skip
+
+
+def _show_failover(stage: Stage, network: Network) -> None:
+    """Cut the preferred tunnel's path under a running ping."""
+    preferred, other = sorted(GATEWAYS, key=lambda gateway: gateway.med)
+    stage.console.print()
+    with stage.step("BIRD in OpenBGPD's place on ix: it installs routes (hold time 3 s instead of 90)"):
+        daemon = Bird(network.ix, scenario.BIRD_CONF)
+    with daemon:
+        with stage.step(f"ping {scenario.TARGET}; the cable to {preferred.name} is pulled"):
+            result: Failover = fail_over(network, preferred, other)
+        stage.console.out(f"\nix# ip route get {scenario.TARGET}   (before)\n{result.before}", highlight=False)
+        stage.console.out(f"ix# ip route get {scenario.TARGET}   (after)\n{result.after}", highlight=False)
+        stage.console.out(f"ix# ping -n -i 0.1 {scenario.TARGET}\n{result.ping}", highlight=False)
+        stage.checks.add(
+            f"traffic prefers {preferred.interface}, MED {preferred.med}", preferred.interface in result.before.split(),
+            result.before,
+        )  # fmt: skip
+        stage.checks.add(
+            f"{preferred.interface}'s path is cut: traffic moves to {other.interface}",
+            other.interface in result.after.split() and result.silence < scenario.FAILOVER_LIMIT,
+            f"{result.lost} of {result.sent} pings lost, silence of {result.silence:.1f} s, BGP hold time 3 s",
+        )
+
+
+def _check_wire(stage: Stage, network: Network) -> None:
+    protected, other = network.crossed("protected"), network.crossed("other")
+    stage.checks.add(
+        "nothing but IKE and ESP crossed the isp", protected and not other,
+        f"{protected} packets on UDP 500 and 4500, {other} others",
+    )  # fmt: skip

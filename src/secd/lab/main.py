@@ -1,0 +1,38 @@
+"""`sec lab`: networks on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from secd.lab.announcement import announce
+from secd.lab.commands import LabError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `sec lab`; give the exit status: 0 when all checks passed, 1 when not, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="sec lab", description="Whole networks in namespaces on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser(
+        "announcement", help="the sec(4) announcement: two tunnels, BGP over them, failover",
+        description="What the sec(4) announcement shows, in its order, against strongSwan gateways; under a minute.",
+    )  # fmt: skip
+    demo.add_argument("--peer", choices=("strongswan", "secd"), default="strongswan", help="who plays the gateways")
+    demo.add_argument("--json", type=Path, metavar="FILE", help="write the checks and the facts there as data")
+    options = parser.parse_args(argv)
+    console = Console(soft_wrap=True)
+    try:
+        return announce(console, peer=options.peer, json_file=options.json)
+    except LabError as error:
+        print(f"sec lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sec lab: interrupted; everything has been taken away", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
