@@ -87,6 +87,7 @@ class SA(Struct, frozen=True):
     soft: Lifetime = Lifetime()
     identity_source: Identity | None = None
     identity_destination: Identity | None = None
+    checkpoint: Name = ""  # the checkpoint that speaks of this SA; when it is dropped, so is the SA
 
     def __repr__(self) -> str:
         """Show which SA this is, never its keys."""
@@ -115,8 +116,8 @@ class Counters(Struct, frozen=True):
 class Register(Struct, frozen=True, tag="register"):
     """SADB_REGISTER: from now on send this client events.
 
-    Role `iked` also gets IKE datagrams, and every checkpoint first; there is one iked at most, and the newest wins.
-    Role `monitor` gets a copy of every change, without keys.
+    Role `iked` also gets IKE datagrams, and before `Done` every checkpoint, then an `InterfaceChange` for each secN;
+    there is one iked at most, and the newest wins.  Role `monitor` gets a copy of every change, without keys.
     """
 
     seq: Seq
