@@ -61,17 +61,13 @@ def announce(console: Console, *, peer: PeerKind = "strongswan", json_file: Path
     """Run the whole scenario; give the exit status: 0 when every check passed."""
     stage = Stage(console, Checks(), time.monotonic())
     lab = Lab()
-    error = ""
     try:
         stage.checks.facts |= _facts(peer)
         with lab:
-            try:
-                _scenario(lab, stage, peer)
-            finally:
-                lab.keep_logs = not stage.checks.passed
+            _scenario(lab, stage, peer)
+            lab.keep_logs = not stage.checks.passed
     except LabError as problem:
-        error = str(problem)
-        stage.checks.add("the scenario ran to its end", passed=False, detail=error)
+        stage.checks.add("the scenario ran to its end", passed=False, detail=str(problem))
     seconds = time.monotonic() - stage.started
     stage.checks.facts["took"] = f"{seconds:.0f} s"
     console.print()
