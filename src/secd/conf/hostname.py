@@ -6,7 +6,7 @@ Lines are carried out in order; each is one of
     inet6 [alias] A LEN [PEER] [parameters]      inet6 [alias] A/LEN [PEER] [parameters]
     dest PEER                                    the other end of the address on the line before
     !command                                     run by sh, `$if` replaced by the interface's name
-    parameters                                   mtu N, up, down, description "...", group NAME, rdomain N, ...
+    parameters                                   mtu N, up, down, description "...", rdomain N, ...
 """
 
 from __future__ import annotations

@@ -77,12 +77,6 @@ class SetDescription(Struct, frozen=True):
     text: str
 
 
-class SetGroup(Struct, frozen=True):
-    """The interface's group besides `sec`; "" takes it out."""
-
-    name: str
-
-
 class SetRDomain(Struct, frozen=True):
     """The routing domain: on Linux a VRF whose table has this number; 0 is the main one."""
 
@@ -102,7 +96,7 @@ class RunCommand(Struct, frozen=True):
     command: str
 
 
-Setting = SetAddress | RemoveAddress | SetMTU | SetUp | SetDescription | SetGroup | SetRDomain | SetOption | RunCommand
+Setting = SetAddress | RemoveAddress | SetMTU | SetUp | SetDescription | SetRDomain | SetOption | RunCommand
 
 
 def interface_unit(name: str) -> int | None:

@@ -13,7 +13,6 @@ from secd.conf.hostname_settings import (
     RemoveAddress,
     SetAddress,
     SetDescription,
-    SetGroup,
     SetMTU,
     SetOption,
     SetRDomain,
@@ -21,7 +20,6 @@ from secd.conf.hostname_settings import (
     SetUp,
 )
 
-_GROUP_NAME_MAX = 15
 _RDOMAIN_MAX = 255
 
 #: What OpenBSD's ifconfig takes for other interfaces and sec(4) or Linux cannot do, and why.
@@ -39,6 +37,7 @@ _REFUSED = {
     "priority": "Linux has no interface priority: give the route a metric instead",
     "rtlabel": "Linux has no route labels: use a route's protocol or realm",
     "mpls": "MPLS is not carried",
+    "group": "Linux gives an interface one group, and every secN is in `sec`; name the interface itself instead",
     "wgkey": "this is not a wg interface",
 }
 _SWITCHES: dict[str, Setting] = {
@@ -50,7 +49,6 @@ _SWITCHES: dict[str, Setting] = {
     "-mssclamp": SetOption("mssclamp", False),
     "-description": SetDescription(""),
     "-descr": SetDescription(""),
-    "-group": SetGroup(""),
     "-rdomain": SetRDomain(0),
 }
 
@@ -199,14 +197,6 @@ def _description(words: Words) -> Setting:
     return SetDescription(text)
 
 
-def _group(words: Words) -> Setting:
-    name = words.take("the group's name")
-    plain = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-    if not plain or len(name) > _GROUP_NAME_MAX or name[-1].isdigit():
-        raise WordError(f"group {name}: a name of at most {_GROUP_NAME_MAX} letters and digits, not ending in a digit")
-    return SetGroup(name)
-
-
 def _rdomain(words: Words) -> Setting:
     return SetRDomain(_number(words.take("the routing domain"), "rdomain", 0, _RDOMAIN_MAX))
 
@@ -215,7 +205,6 @@ _PARAMETERS: dict[str, Callable[[Words], Setting]] = {
     "mtu": _mtu,
     "description": _description,
     "descr": _description,
-    "group": _group,
     "rdomain": _rdomain,
 }
 

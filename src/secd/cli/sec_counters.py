@@ -1,0 +1,28 @@
+"""`sec counters`: what the data plane counted, every reason to drop by its name."""
+
+from __future__ import annotations
+
+from secd.cli.output import OK, Parser, clean, print_json
+from secd.cli.sec_seam import Seam
+
+
+def main(arguments: list[str]) -> int:
+    """Run `sec counters`."""
+    parser = Parser(
+        "sec counters",
+        "Show the data plane's counters since it started, those at zero left out.",
+        "Exit codes: 0 shown, 1 secd cannot be asked, 2 usage.",
+    )
+    parser.add_argument("-a", "--all", action="store_true", help="those at zero too")
+    parser.add_argument("--json", action="store_true", help="all of them as JSON, one object")
+    options = parser.parse_args(arguments)
+    with Seam() as seam:
+        counters = dict(sorted(seam.counters().items()))
+    if options.json:
+        print_json(counters)
+        return OK
+    shown = {name: count for name, count in counters.items() if count or options.all}
+    width = max((len(str(count)) for count in shown.values()), default=0)
+    for name, count in shown.items():
+        print(f"{count:>{width}}  {clean(name)}")
+    return OK
