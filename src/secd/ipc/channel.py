@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -55,20 +56,39 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def listen(path: str, *, mode: int = 0o600, backlog: int = 64) -> socket.socket:
-    """Bind a listening SOCK_SEQPACKET socket at `path`, replacing a stale one."""
+    """Bind a listening SOCK_SEQPACKET socket at `path`, replacing a stale one.
+
+    OSError with EADDRINUSE when somebody listens there.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
+        os.fchmod(sock.fileno(), mode)  # becomes the mode of the file: there is no moment when it is open to all
         try:
             sock.bind(path)
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or _answers(path):
+                raise
             os.unlink(path)
             sock.bind(path)
-        os.chmod(path, mode)
+        os.chmod(path, mode)  # whatever the umask took away
         sock.listen(backlog)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _answers(path: str) -> bool:
+    """Say whether somebody listens at `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except OSError:  # not ours to remove: no socket, of another type, or too busy to answer
+            return True
+        return True
 
 
 def _enlarge(sock: socket.socket) -> None:
@@ -79,7 +99,9 @@ def _enlarge(sock: socket.socket) -> None:
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     """Read one datagram and its descriptors; empty data means that the other side has closed."""
     fds = array.array("i")
-    data, ancillary, flags, _ = sock.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(MAX_FDS * fds.itemsize))
+    data, ancillary, flags, _ = sock.recvmsg(
+        MAX_MESSAGE, socket.CMSG_SPACE(MAX_FDS * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+    )
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
@@ -110,6 +132,8 @@ class Channel(Generic[T]):
         self._out: deque[tuple[bytes, Sequence[int]]] = deque()
         self._waiting = 0
         self._closed = False
+        #: Called when everything that was held back has been sent.
+        self.on_drained: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock, self._readable)
 
@@ -117,6 +141,15 @@ class Channel(Generic[T]):
     def closed(self) -> bool:
         """Whether the connection has ended."""
         return self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Octets held back here because the other side has not read what it was sent before."""
+        return self._waiting
+
+    def limit_unread(self, octets: int) -> None:
+        """Let the kernel hold about `octets` for the other side; what is beyond is held back here."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(octets, 2 * MAX_MESSAGE))
 
     def send(self, message: Any, fds: Sequence[int] = ()) -> None:
         """Send `message` now or as soon as there is room; a closed channel swallows it.
@@ -136,8 +169,13 @@ class Channel(Generic[T]):
         if self._waiting > MAX_BACKLOG:
             self.close(f"the other side does not read ({self._waiting} octets wait for it)")
             return
-        self._out.append((data, [os.dup(fd) for fd in fds]))
-        self._loop.add_writer(self._sock, self._writable)
+        try:
+            self._out.append((data, [os.dup(fd) for fd in fds]))
+        except OSError as error:
+            self.close(f"cannot keep a descriptor for the other side: {error.strerror}")
+            return
+        if len(self._out) == 1:
+            self._loop.add_writer(self._sock, self._writable)
 
     def close(self, reason: str = "closed here") -> None:
         """End the connection."""
@@ -173,6 +211,8 @@ class Channel(Generic[T]):
             for fd in fds:
                 os.close(fd)
         self._loop.remove_writer(self._sock)
+        if self.on_drained:
+            self.on_drained()
 
     def _readable(self) -> None:
         for _ in range(64):  # then let others have their turn
