@@ -65,9 +65,11 @@ def status(
 
 
 IKE = IKEStatus(
-    version=1, role="initiator", state="established", initiator_spi="0011223344556677",
-    responder_spi="8899aabbccddeeff", local=HERE, local_port=4500, remote=THERE, remote_port=4500, local_id=HERE, remote_id=THERE,
-    encryption="aes-256", hash="sha2-256", group="modp3072", age=725.0, rekey_in=24000.0, expires_in=28000.0, nat=True, vendor="strongSwan",
+    version=1, role="initiator", state="established",
+    initiator_spi="0011223344556677", responder_spi="8899aabbccddeeff",
+    local=HERE, local_port=4500, remote=THERE, remote_port=4500, local_id=HERE, remote_id=THERE,
+    encryption="aes-256", hash="sha2-256", group="modp3072",
+    age=725.0, rekey_in=24000.0, expires_in=28000.0, nat=True, vendor="strongSwan",
 )  # fmt: skip
 
 
@@ -116,8 +118,8 @@ def test_an_spi_that_is_merely_reserved_is_no_sa():
 
 def test_tunnels_come_in_the_order_of_their_numbers_and_one_can_be_picked():
     interfaces = [interface(name) for name in ("sec10", "sec9", "sec1")]
-    assert [tunnel.interface for tunnel in tunnels([], [], interfaces)] == ["sec1", "sec9", "sec10"]
-    assert [tunnel.interface for tunnel in tunnels([], [], interfaces, only="sec9")] == ["sec9"]
+    assert [tunnel.iface for tunnel in tunnels([], [], interfaces)] == ["sec1", "sec9", "sec10"]
+    assert [tunnel.iface for tunnel in tunnels([], [], interfaces, only="sec9")] == ["sec9"]
 
 
 def test_the_table_has_a_line_for_each_tunnel_and_the_reason_below():

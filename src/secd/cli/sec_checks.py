@@ -242,22 +242,22 @@ def packet_sizes(tunnels: Sequence[Tunnel], interfaces: Sequence[Shown]) -> Iter
     mtus = {shown.name: shown.mtu for shown in interfaces}
     for tunnel in tunnels:
         sas = [sa for sa in tunnel.esp if sa.direction == "out"]
-        mtu = mtus.get(tunnel.interface)
+        mtu = mtus.get(tunnel.iface)
         if not sas or mtu is None:
             continue
         outer = sas[-1].path_mtu or path_mtu(sas[-1].destination)
         if outer is None:
             text = f"no route to {sas[-1].destination}"
-            yield Finding("bad", tunnel.interface, text, f"ip route get {sas[-1].destination}: give this host a route")
+            yield Finding("bad", tunnel.iface, text, f"ip route get {sas[-1].destination}: give this host a route")
             continue
         best = inner_mtu(outer, sas[-1])
         if mtu <= best:
-            yield Finding("ok", tunnel.interface, f"MTU {mtu}; the path (MTU {outer}) has room for {best}")
+            yield Finding("ok", tunnel.iface, f"MTU {mtu}; the path (MTU {outer}) has room for {best}")
         else:
             advice = (
-                f"sec ifconfig {tunnel.interface} mtu {best}, and the same line in /etc/hostname.{tunnel.interface}"
+                f"sec ifconfig {tunnel.iface} mtu {best}, and the same line in /etc/hostname.{tunnel.iface}"
                 if best >= MTU_MIN
                 else "let the underlay carry larger packets; until then the outer packets are fragmented"
             )
             text = f"MTU {mtu}, but the path (MTU {outer}) has room for {best}: outer packets are fragmented or lost"
-            yield Finding("bad" if best >= MTU_MIN else "note", tunnel.interface, text, advice)
+            yield Finding("bad" if best >= MTU_MIN else "note", tunnel.iface, text, advice)

@@ -62,9 +62,9 @@ def examine(directory: str) -> Iterator[Finding]:
     yield from checks.packet_sizes(found, interfaces)
     for tunnel in found:
         if tunnel.state == "up":
-            yield Finding("ok", tunnel.interface, f"up to {tunnel.peer}")
+            yield Finding("ok", tunnel.iface, f"up to {tunnel.peer}")
         else:
-            yield Finding("bad", tunnel.interface, f"{tunnel.state}: {tunnel.reason}", f"sec status {tunnel.interface}")
+            yield Finding("bad", tunnel.iface, f"{tunnel.state}: {tunnel.reason}", f"sec status {tunnel.iface}")
 
 
 def _processes() -> tuple[set[int], list[Finding]]:

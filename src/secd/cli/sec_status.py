@@ -118,7 +118,7 @@ def table_lines(found: Sequence[Tunnel]) -> Iterator[str]:
 def _row(tunnel: Tunnel) -> tuple[str, ...]:
     ike, esp = _last(tunnel.ike), _last([sa for sa in tunnel.esp if sa.direction == "out"])
     return (
-        tunnel.interface,
+        tunnel.iface,
         clean(tunnel.peer) or "-",
         tunnel.state,
         {"manual": "manual keys", "none": "no rule"}.get(tunnel.keying)
@@ -151,7 +151,7 @@ def _next_attempt(tunnel: Tunnel) -> str:
 def detail_lines(found: Sequence[Tunnel]) -> Iterator[str]:
     """Everything about each tunnel."""
     for tunnel in found:
-        yield f"{style(tunnel.interface, 'title')}: {style(tunnel.state, _COLOURS[tunnel.state])}"
+        yield f"{style(tunnel.iface, 'title')}: {style(tunnel.state, _COLOURS[tunnel.state])}"
         for name, value in _details(tunnel):
             yield f"    {name:<13}{clean(value)}"
 

@@ -34,7 +34,7 @@ class ESP(Struct, frozen=True):
 class Tunnel(Struct, frozen=True):
     """One secN.  Times are seconds from now; `keying` is how it gets its keys."""
 
-    interface: str
+    iface: str
     state: Literal["up", "connecting", "waiting", "down"]
     reason: str
     keying: Literal["ikev1", "ikev2", "manual", "none"]
@@ -66,8 +66,8 @@ def tunnels(
     found = [_negotiated(status, entries, shown.get(status.connection.iface)) for status in connections]
     found += [_without_ike(name, entries, shown.get(name)) for name in (shown.keys() | keyed) - ruled]
     return sorted(
-        (tunnel for tunnel in found if only in (None, tunnel.interface)),
-        key=lambda tunnel: (interface_unit(tunnel.interface) or 0, tunnel.rule),
+        (tunnel for tunnel in found if only in (None, tunnel.iface)),
+        key=lambda tunnel: (interface_unit(tunnel.iface) or 0, tunnel.rule),
     )
 
 
@@ -82,7 +82,7 @@ def _negotiated(status: ConnectionStatus, entries: Iterable[Entry], shown: Shown
         reason = ""
     sas = _sas(connection.iface, entries)
     return Tunnel(
-        interface=connection.iface,
+        iface=connection.iface,
         state=state,
         reason=reason,
         keying="ikev1" if connection.version == 1 else "ikev2",
@@ -117,7 +117,7 @@ def _without_ike(name: str, entries: Iterable[Entry], shown: Shown | None) -> Tu
     reason = _interface_trouble(name, shown, rule=False) or reason
     outward = next((sa for sa in sas if sa.direction == "out"), None)
     return Tunnel(
-        interface=name,
+        iface=name,
         state="down" if reason else "up",
         reason=reason,
         keying="manual" if sas else "none",
