@@ -1,0 +1,112 @@
+"""iked.sock: root's commands ask how the tunnels are, reset them, and listen to the log."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from secd.control.messages import Accepted, Logged, Monitor, Refused, Reset, ShowStatus, Status, ToIked
+from secd.ike.contract import ConnectionStatus, Log
+from secd.iked.logs import Logs
+from secd.ipc.channel import Channel, peer_credentials
+
+#: So many commands may be connected at once.
+MAX_CLIENTS = 32
+#: One part of a status holds so many octets at most.
+_PART = 48 * 1024
+
+
+class ControlServer:
+    """Serves the commands."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        *,
+        allowed: frozenset[int],
+        status: Callable[[], list[ConnectionStatus]],
+        reset: Callable[[str | None], bool],
+        logs: Logs,
+    ) -> None:
+        """Serve users `allowed` on `listener`."""
+        self.status, self.reset, self.logs = status, reset, logs
+        self._listener, self._allowed = listener, allowed
+        self._clients: set[_Client] = set()
+        listener.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(listener, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        who = peer_credentials(sock)
+        if who.uid not in self._allowed or len(self._clients) >= MAX_CLIENTS:
+            clients = len(self._clients)
+            self.logs.own("warning", "control", f"refused pid {who.pid} of user {who.uid} ({clients} are connected)")
+            sock.close()
+            return
+        self._clients.add(_Client(self, sock))
+
+    def forget(self, client: _Client) -> None:
+        """Drop a client that is gone."""
+        self._clients.discard(client)
+
+    def close(self) -> None:
+        """Serve nobody any more."""
+        self._loop.remove_reader(self._listener)
+        for client in list(self._clients):
+            client.channel.close()
+
+
+class _Client:
+    """One connected command."""
+
+    def __init__(self, server: ControlServer, sock: socket.socket) -> None:
+        self._server = server
+        self.channel: Channel[ToIked] = Channel(sock, ToIked, self._on_message, self._on_close)
+
+    def _on_message(self, message: ToIked, fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)
+        match message:
+            case ShowStatus():
+                for part in parts(self._server.status()):
+                    self.channel.send(part)
+            case Reset(name):
+                self.channel.send(self._reset(name))
+            case Monitor():
+                self._server.logs.monitors.add(self._logged)
+
+    def _reset(self, name: str | None) -> Accepted | Refused:
+        if self._server.reset(name):
+            return Accepted()
+        names = ", ".join(status.connection.name for status in self._server.status()[:20])
+        return Refused((f"there is no tunnel {name}; there are: {names or 'none'}"[:1024],))
+
+    def _logged(self, log: Log) -> None:
+        self.channel.send(Logged(time.time(), log))
+
+    def _on_close(self, _reason: str) -> None:
+        self._server.logs.monitors.discard(self._logged)
+        self._server.forget(self)
+
+
+def parts(tunnels: list[ConnectionStatus]) -> Iterator[Status]:
+    """Split the status of all tunnels into messages; the last one has `more` false."""
+    chunk: list[ConnectionStatus] = []
+    octets = 0
+    for tunnel in tunnels:
+        size = len(msgspec.msgpack.encode(tunnel))
+        if chunk and octets + size > _PART:
+            yield Status(tuple(chunk), True)
+            chunk, octets = [], 0
+        chunk.append(tunnel)
+        octets += size
+    yield Status(tuple(chunk), False)

@@ -1,0 +1,114 @@
+"""iked as a whole: the family's channel, the shell, the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any
+
+import msgspec
+
+from secd.control.family import (
+    ConfigureBegin,
+    ConfigureCommit,
+    ConfigureConnection,
+    KeyResult,
+    LogLine,
+    ParentToIked,
+    Ready,
+    Stop,
+)
+from secd.ike.connection import Connection
+from secd.iked.compute import Computer
+from secd.iked.control import ControlServer
+from secd.iked.logs import Logs
+from secd.iked.machine import MachineFactory
+from secd.iked.shell import Shell
+from secd.ipc.channel import Channel
+
+#: Seconds after which a loss of the data plane ends us, if the parent has not.
+LOST_SEAM = 3.0
+#: Seconds for the last messages to leave.
+FAREWELL = 0.2
+
+
+class Sockets(msgspec.Struct, frozen=True):
+    """What iked is born with."""
+
+    family: socket.socket
+    listener: socket.socket
+    seam: socket.socket
+
+
+class Daemon:
+    """All of iked that runs."""
+
+    def __init__(
+        self, factory: MachineFactory, sockets: Sockets, *, allowed: frozenset[int], verbose: bool, remarks: list[str]
+    ) -> None:
+        """Begin; `remarks` are logged: what the sandbox is made of."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._on_exception)
+        self._ended = asyncio.Event()
+        self._connections: list[Connection] = []
+        self._family: Channel[ParentToIked] = Channel(sockets.family, ParentToIked, self._on_message, self._on_close)
+        self._logs = Logs(self._send_line, verbose=verbose, clock=self._loop.time)
+        for remark in remarks:
+            self._logs.own("debug", "sandbox", remark)
+        self._computer = Computer()
+        self._shell = Shell(
+            factory,
+            sockets.seam,
+            ask_parent=self._family.send,
+            computer=self._computer,
+            logs=self._logs,
+            on_seam_lost=self._on_seam_lost,
+        )
+        self._control = ControlServer(
+            sockets.listener, allowed=allowed, status=self._shell.status, reset=self._shell.reset, logs=self._logs
+        )
+        self._family.send(Ready())
+
+    async def run(self) -> None:
+        """Run until the parent says stop."""
+        await self._ended.wait()
+        self._control.close()
+        self._computer.close()
+        await asyncio.sleep(FAREWELL)
+
+    def _send_line(self, line: LogLine) -> None:
+        self._family.send(line)
+
+    def _on_message(self, message: ParentToIked, fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)
+        match message:
+            case KeyResult():
+                self._shell.on_key_result(message)
+            case ConfigureBegin():
+                self._connections = []
+            case ConfigureConnection(connection):
+                self._connections.append(connection)
+            case ConfigureCommit():
+                self._shell.configure(self._connections)
+                self._connections = []
+            case Stop():
+                self._shell.shutdown()
+                self._ended.set()
+
+    def _on_close(self, _reason: str) -> None:
+        """Without a parent there is nobody to work for."""
+        os._exit(0)
+
+    def _on_seam_lost(self, reason: str) -> None:
+        if not self._ended.is_set():
+            self._logs.own("warning", "seam", f"the data plane is gone ({reason}): waiting to be started anew")
+            self._loop.call_later(LOST_SEAM, self._ended.set)
+
+    def _on_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self._logs.exception(str(context.get("message", "running")), error)
+        else:
+            self._logs.own("error", "exception", str(context.get("message")))
