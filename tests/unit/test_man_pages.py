@@ -1,0 +1,80 @@
+"""The manual: well-formed, and what it shows can be done."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from secd.cli.sec import help_text
+from secd.conf.hostname import parse_hostname
+from secd.conf.hostname_words import ifconfig_settings
+
+MAN = Path(__file__).parents[2] / "man"
+PAGES = sorted(MAN.glob("*.[1-9]"))
+
+
+def examples(page: str) -> list[str]:
+    """The literal blocks of a page's EXAMPLES, as they are read."""
+    text = (MAN / page).read_text().partition("\n.Sh EXAMPLES\n")[2].partition("\n.Sh ")[0]
+    blocks = re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", text, re.MULTILINE | re.DOTALL)
+    return [block.replace("\\e", "\\").replace("\\&", "") for block in blocks]
+
+
+def test_all_six_pages_are_there():
+    assert [page.name for page in PAGES] == [
+        "hostname.sec.5", "ipsec.conf.5", "ipsecctl.8", "sec.4", "sec.8", "secd.8",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_mandoc_finds_nothing_to_say_about_a_page(page: Path):
+    done = subprocess.run(["mandoc", "-Tlint", "-Wall", page], capture_output=True, text=True, timeout=30, check=False)
+    said = [line for line in done.stdout.splitlines() if "referenced manual not found" not in line]
+    assert said == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_refers_only_to_pages_that_exist(page: Path):
+    others = {"sh 1", "systemd 1", "ifconfig 8"}
+    ours = {f"{other.stem} {other.suffix[1:]}" for other in PAGES}
+    assert set(re.findall(r"^\.Xr (\S+ \d)", page.read_text(), re.MULTILINE)) <= ours | others
+
+
+@pytest.mark.parametrize("text", examples("hostname.sec.5"))
+def test_an_example_of_hostname_sec_is_understood(text: str):
+    assert parse_hostname(text, path="hostname.sec0", interface="sec0").goes_up
+
+
+@pytest.mark.parametrize("text", examples("ipsec.conf.5"))
+def test_an_example_of_ipsec_conf_passes_ipsecctl(text: str):
+    command = [sys.executable, "-m", "secd.cli.ipsecctl", "-n", "-f", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_examples_of_sec_are_commands_that_exist():
+    help_ = help_text()
+    for line in "".join(examples("sec.8")).splitlines():
+        words = line.split()
+        if words[1:3] == ["sec", "ifconfig"]:
+            assert ifconfig_settings(word for word in words[4:] if word != "create") or words[-1] == "create"
+        elif words[1] == "sec":
+            assert f"\n  {words[2]} " in help_
+
+
+def options(module: str) -> set[str]:
+    """The options that a command says it has."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        capture_output=True, text=True, timeout=30, check=True, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+    return set(re.findall(r"^  (-\w)\b", done.stdout, re.MULTILINE)) | set(re.findall(r"(--[a-z-]+)", done.stdout))
+
+
+@pytest.mark.parametrize(("module", "page"), [("secd.cli.secd", "secd.8"), ("secd.cli.ipsecctl", "ipsecctl.8")])
+def test_every_option_of_a_command_is_in_its_manual(module: str, page: str):
+    text = (MAN / page).read_text().replace("Fl Fl ", "--").replace("Fl ", "-")
+    assert {option for option in options(module) - {"-h", "--help"} if option not in text} == set()
