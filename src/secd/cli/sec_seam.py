@@ -67,9 +67,9 @@ class Seam:
         return answer.counters
 
     def create(self, name: str) -> bool:
-        """Make `name`; False when it was there."""
+        """Make `name`; False when it was there and is secd's."""
         answer = self._ask(InterfaceCreate(1, name))
-        if isinstance(answer, Failed) and answer.errno == errno.EEXIST:
+        if isinstance(answer, Failed) and answer.errno == errno.EEXIST and name in self.interfaces():
             return False
         _done(answer)
         return True
