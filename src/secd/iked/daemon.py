@@ -109,6 +109,6 @@ class Daemon:
     def _on_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, Exception):
-            self._logs.exception(str(context.get("message", "running")), error)
+            self._logs.internal_error(str(context.get("message", "running")), error)
         else:
             self._logs.own("error", "exception", str(context.get("message")))

@@ -54,7 +54,7 @@ class Logs:
         """Log a line of the shell's own."""
         self(msgspec.convert({"level": level, "connection": "", "code": code, "message": message}, Log))
 
-    def exception(self, doing: str, error: BaseException) -> None:
+    def internal_error(self, doing: str, error: BaseException) -> None:
         """Log an exception that should not have been: where it came from, innermost first, on one line."""
         self.own("error", "exception", f"internal error while {doing}: {_describe(error)}")
 

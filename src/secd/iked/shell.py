@@ -225,7 +225,7 @@ class Shell:
 
     def _fail(self, doing: str, error: Exception) -> None:
         self.exceptions += 1
-        self._logs.exception(f"{doing}, no. {self.exceptions} since the start", error)
+        self._logs.internal_error(f"{doing}, no. {self.exceptions} since the start", error)
         self._machine.outputs()  # half of a step is worse than nothing of it
 
     def _abandon(self, checkpoint_id: str) -> None:
