@@ -66,6 +66,10 @@ class Host:
         """Give the command line that runs `argv` in this host."""
         return ["nsenter", "-t", str(self._anchor.pid), "-n", "-m", "--", *argv]
 
+    def argv_outside(self, *argv: str) -> list[str]:
+        """Give the command line that runs `argv` in this host's network, but with the machine's /etc and /run."""
+        return ["nsenter", f"--net=/run/netns/{self.namespace}", "--", *argv]
+
     def run(
         self, *argv: str, check: bool = True, text: str | None = None, timeout: float = COMMAND_TIMEOUT,
         env: Mapping[str, str] | None = None,

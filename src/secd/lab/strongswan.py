@@ -9,7 +9,7 @@ tunnel, and a late rule for its routing table lets the main table decide: what i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,10 +17,11 @@ from secd.lab.commands import LabError, find, run
 from secd.lab.namespaces import Host
 from secd.lab.processes import Daemon, read_log
 
+Backend = Literal["libipsec", "netlink"]
 Value = str | int | bool | Mapping[str, "Value"]
 
 PLUGINS = (
-    "random nonce aes des md5 sha1 sha2 hmac kdf openssl curve25519 gcm chapoly gmp pem pkcs1 pkcs8 x509 pubkey"
+    "random nonce aes md5 sha1 sha2 hmac kdf openssl curve25519 gcm chapoly gmp pem pkcs1 pkcs8 x509 pubkey"
     " revocation constraints {kernel} socket-default vici updown"
 )
 MARK = "0x42"
@@ -46,8 +47,8 @@ class Tunnel:
     dpd_delay: int = 0
     dpd_timeout: int = 0
     dpd_action: Literal["clear", "restart", "trap"] = "clear"
-    ike_rekey: int = 0
-    child_rekey: int = 0
+    ike_rekey: int = 14400
+    child_rekey: int = 3600
     start: Literal["none", "start", "trap"] = "none"
     unique: Literal["no", "keep", "replace", "never"] = "no"
     if_id: int = 0
@@ -121,24 +122,12 @@ class Charon:
     """A running charon; leaving the context stops it."""
 
     def __init__(
-        self, host: Host, *tunnels: Tunnel, backend: Literal["libipsec", "netlink"] = "libipsec", log_level: int = 1,
+        self, host: Host, *tunnels: Tunnel, backend: Backend = "libipsec", log_level: int = 1,
         charon: Mapping[str, Value] | None = None,
     ) -> None:  # fmt: skip
         """Start it on `host` and load `tunnels`; `charon` overrides settings of strongswan.conf."""
         self.host, self.tunnels = host, tunnels
-        kernel = "kernel-libipsec kernel-netlink" if backend == "libipsec" else "kernel-netlink"
-        settings: dict[str, Value] = {
-            "load": PLUGINS.format(kernel=kernel),
-            "install_routes": False, "install_virtual_ip": False, "routing_table_prio": 40000,
-            "i_dont_care_about_security_and_use_aggressive_mode_psk": True,
-            "plugins": {
-                "kernel-libipsec": {"allow_peer_ts": True}, "kernel-netlink": {"fwmark": "!" + MARK},
-                "socket-default": {"fwmark": MARK},
-            },
-            "filelog": {"stderr": {"default": 1, "ike": log_level, "cfg": log_level, "enc": 1, "time_format": "%T"}},
-            **(charon or {}),
-        }  # fmt: skip
-        host.write("/etc/strongswan.conf", render({"charon": settings}))
+        host.write("/etc/strongswan.conf", strongswan_conf(backend, log_level, charon or {}))
         self._write(tunnels)
         program = find("charon", package="strongswan-charon", also=["/usr/lib/ipsec/charon"])
         self.daemon = Daemon(host, "charon", program)
@@ -149,20 +138,8 @@ class Charon:
             self.daemon.stop()
             raise
 
-    def _write(self, tunnels: tuple[Tunnel, ...]) -> None:
-        self.host.write(
-            "/etc/swanctl/swanctl.conf",
-            render({
-                "connections": {tunnel.name: tunnel.connection() for tunnel in tunnels},
-                "secrets": {
-                    f"ike-{tunnel.name}": {"secret": f'"{tunnel.psk}"', "id": tunnel.remote_id or tunnel.remote}
-                    if tunnel.remote != "%any" or tunnel.remote_id
-                    else {"secret": f'"{tunnel.psk}"'}
-                    for tunnel in tunnels
-                },
-            }),
-            mode=0o600,
-        )  # fmt: skip
+    def _write(self, tunnels: Sequence[Tunnel]) -> None:
+        self.host.write("/etc/swanctl/swanctl.conf", swanctl_conf(tunnels), mode=0o600)
 
     def load(self, *tunnels: Tunnel) -> None:
         """Load the configuration; `tunnels` replace those of before."""
@@ -223,6 +200,33 @@ class Charon:
     def __exit__(self, *_: object) -> None:
         """Kill it: what must be shown was shown, and charon takes its time to say goodbye."""
         self.kill()
+
+
+def strongswan_conf(backend: Backend, log_level: int, overrides: Mapping[str, Value]) -> str:
+    """Give strongswan.conf; `overrides` are settings of its `charon` section."""
+    kernel = "kernel-libipsec kernel-netlink" if backend == "libipsec" else "kernel-netlink"
+    settings: dict[str, Value] = {
+        "load": PLUGINS.format(kernel=kernel),
+        "install_routes": False, "install_virtual_ip": False, "routing_table_prio": 40000,
+        "i_dont_care_about_security_and_use_aggressive_mode_psk": True,
+        "plugins": {
+            "kernel-libipsec": {"allow_peer_ts": True}, "kernel-netlink": {"fwmark": "!" + MARK},
+            "socket-default": {"fwmark": MARK},
+        },
+        "filelog": {"stderr": {"default": 1, "ike": log_level, "cfg": log_level, "enc": 1, "time_format": "%T"}},
+        **overrides,
+    }  # fmt: skip
+    return render({"charon": settings})
+
+
+def swanctl_conf(tunnels: Sequence[Tunnel]) -> str:
+    """Give swanctl.conf for `tunnels`; a pre-shared key is bound to the peer's identity, if it has one."""
+    secrets: dict[str, Value] = {}
+    for tunnel in tunnels:
+        owner = tunnel.remote_id or tunnel.remote
+        bound: dict[str, Value] = {} if owner == "%any" else {"id": owner}
+        secrets[f"ike-{tunnel.name}"] = {"secret": f'"{tunnel.psk}"', **bound}
+    return render({"connections": {tunnel.name: tunnel.connection() for tunnel in tunnels}, "secrets": secrets})
 
 
 def version() -> str:
