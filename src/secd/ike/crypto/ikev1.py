@@ -134,7 +134,9 @@ class CbcState:
         return replace(self, iv=prf.digest(self.iv + message_id.to_bytes(4, "big"))[: self.cipher.block_octets])
 
     def encrypt(self, plaintext: bytes) -> tuple[bytes, CbcState]:
-        """Pad with zeros to whole blocks and encrypt."""
+        """Pad with zeros to whole blocks and encrypt; an empty plaintext is a `ValueError`."""
+        if not plaintext:
+            raise ValueError("there is nothing to encrypt")
         block = self.cipher.block_octets
         padded = plaintext + bytes(-len(plaintext) % block)
         ciphertext = self.cipher.encrypt(self.key, self.iv, padded)

@@ -129,8 +129,8 @@ def parse_header(data: bytes) -> Header:
 def parse_payloads(first: int, body: bytes, *, padded: bool = False) -> Chain:
     """Read the chain of payloads that starts with one of type `first`.
 
-    `padded`: the body was decrypted, so padding may follow the last payload (RFC 2408 §3.1); it is zero octets,
-    of which the last may tell their number (RFC 2409 App. B).
+    `padded`: the body was decrypted, so padding may follow the last payload.  RFC 2409 App. B wants zeros, of which
+    the last may tell their number; some peers send random octets, and no hash covers them: they are not looked at.
     """
     reader = Reader(body, "message body")
     payloads: list[Payload] = []
