@@ -20,10 +20,10 @@ test: build peers ## every test that takes seconds (12 minutes at most)
 	$(PY) -m pytest -m 'not long'
 
 test-long: build peers ## the tests that take minutes: the figures and the guests
-	tools/install guests
+	@tools/install guests
 	$(PY) -m pytest -m long
 
-check: build ## lint, types, import contracts, Rust formatting and lints
+check: build linters ## lint, types, import contracts, Rust formatting and lints
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
@@ -56,6 +56,10 @@ $(BUILD)/built: $(VENV)/bin/python pyproject.toml engine/Cargo.toml engine/Cargo
 	$(PY) -m pip install --quiet --upgrade 'maturin>=1.8,<2' pip
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet --extras dev
 	@touch $@
+
+.PHONY: linters
+linters: $(BUILD)/tools-installed
+	@tools/install check
 
 peers: $(BUILD)/tools-installed ## the daemons that the demo and the tests run against
 	@tools/install peers

@@ -19,13 +19,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs root where a right is missing, and say which; in CI (SECD_REQUIRE_ROOT) let it fail instead."""
-    if not any(item.get_closest_marker("root") for item in items) or os.environ.get("SECD_REQUIRE_ROOT"):
-        return
-    if lacking := missing_rights():
-        for item in items:
-            if item.get_closest_marker("root"):
-                item.add_marker(pytest.mark.skip(reason=lacking))
+    """Skip what needs root where a right is missing, and say which.
+
+    Where a skip would prove nothing (CI, which sets SECD_REQUIRE_ROOT, and the long tests) it fails instead.
+    """
+    need = [item for item in items if item.get_closest_marker("root") and not item.get_closest_marker("long")]
+    if need and not os.environ.get("SECD_REQUIRE_ROOT") and (lacking := missing_rights()):
+        for item in need:
+            item.add_marker(pytest.mark.skip(reason=lacking))
 
 
 @pytest.hookimpl(wrapper=True)
