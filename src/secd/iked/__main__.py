@@ -37,7 +37,11 @@ def main() -> int:
     warm_up()
     with asyncio.Runner() as runner:
         runner.get_loop()  # its own descriptors have to be made before the sandbox
-        outcomes = sandbox.enter(arguments.user, arguments.group)
+        try:
+            outcomes = sandbox.enter(arguments.user, arguments.group)
+        except sandbox.SandboxError as error:
+            print(f"not started: {error}", file=sys.stderr)
+            return 1
         if arguments.probe_sandbox:
             _report(outcomes)
             return 0
@@ -48,8 +52,7 @@ def main() -> int:
 async def _run(
     factory: MachineFactory, sockets: Sockets, allowed: frozenset[int], outcomes: list[Outcome], *, verbose: bool
 ) -> None:
-    remarks = [outcome.detail for outcome in outcomes]
-    await Daemon(factory, sockets, allowed=allowed, verbose=verbose, remarks=remarks).run()
+    await Daemon(factory, sockets, outcomes, allowed=allowed, verbose=verbose).run()
 
 
 def warm_up() -> None:

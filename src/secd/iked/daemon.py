@@ -26,6 +26,7 @@ from secd.iked.logs import Logs
 from secd.iked.machine import MachineFactory
 from secd.iked.shell import Shell
 from secd.ipc.channel import Channel
+from secd.ipc.privileges import Outcome
 
 #: Seconds after which a loss of the data plane ends us, if the parent has not.
 LOST_SEAM = 3.0
@@ -45,17 +46,23 @@ class Daemon:
     """All of iked that runs."""
 
     def __init__(
-        self, factory: MachineFactory, sockets: Sockets, *, allowed: frozenset[int], verbose: bool, remarks: list[str]
+        self,
+        factory: MachineFactory,
+        sockets: Sockets,
+        sandbox: list[Outcome],
+        *,
+        allowed: frozenset[int],
+        verbose: bool,
     ) -> None:
-        """Begin; `remarks` are logged: what the sandbox is made of."""
+        """Begin; what the sandbox is made of is logged, and above all what it lacks."""
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_exception)
         self._ended = asyncio.Event()
         self._connections: list[Connection] = []
         self._family: Channel[ParentToIked] = Channel(sockets.family, ParentToIked, self._on_message, self._on_close)
         self._logs = Logs(self._send_line, verbose=verbose, clock=self._loop.time)
-        for remark in remarks:
-            self._logs.own("debug", "sandbox", remark)
+        for outcome in sandbox:
+            self._logs.own("debug" if outcome.done else "warning", "sandbox", f"sandbox: {outcome.detail}")
         self._computer = Computer()
         self._shell = Shell(
             factory,
@@ -103,7 +110,7 @@ class Daemon:
 
     def _on_seam_lost(self, reason: str) -> None:
         if not self._ended.is_set():
-            self._logs.own("warning", "seam", f"the data plane is gone ({reason}): waiting to be started anew")
+            self._logs.own("debug", "seam", f"the data plane is gone ({reason}): waiting to be started anew")
             self._loop.call_later(LOST_SEAM, self._ended.set)
 
     def _on_exception(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 | needed                                       | therefore kept                                    |
 |----------------------------------------------|---------------------------------------------------|
 | its three inherited sockets                  | read, recvmsg, send, sendmsg, close, epoll        |
-| commands on the inherited iked.sock          | accept4; getsockopt (SO_PEERCRED)                 |
+| commands on the inherited iked.sock          | accept4; getsockopt (SO_PEERCRED); ioctl (FIONBIO) |
 | threads (Diffie-Hellman), memory, clock, randomness | clone for threads, futex, mmap, getrandom  |
 
 Nothing else: no user, no capability, no file, no new socket, no new program.
@@ -20,9 +20,12 @@ import threading
 from collections.abc import Callable
 
 from secd.ipc import privileges
-from secd.ipc.privileges import Outcome
+from secd.ipc.privileges import Call, Outcome
 
 _PR_SET_PDEATHSIG = 1
+_FIONBIO = 0x5421
+#: Beyond what every asyncio process needs: taking connections on iked.sock, and making them non-blocking.
+_SYSCALLS = (*privileges.PYTHON_SYSCALLS, "accept4", Call("ioctl", ((1, 0xFFFFFFFF, _FIONBIO),)))
 
 
 class SandboxError(Exception):
@@ -38,7 +41,7 @@ def enter(uid: int, gid: int) -> list[Outcome]:
     # After the change of user, which takes this back: die with the parent, even while stuck in a computation.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     outcomes.append(privileges.landlock_deny_all_files())
-    outcomes.append(privileges.seccomp([*privileges.PYTHON_SYSCALLS, "accept4"]))
+    outcomes.append(privileges.seccomp(_SYSCALLS))
     return outcomes
 
 

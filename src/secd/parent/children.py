@@ -20,6 +20,8 @@ STEADY = 10.0
 #: Seconds to wait before the next start, by how many times it died young.
 _DELAYS = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 MAX_DELAY = 5.0
+#: Seconds from the loss of its connection to the end of the process.
+END_TIMEOUT = 1.0
 _MAX_ERROR_LINE = 16 * 1024
 
 
@@ -62,8 +64,11 @@ class Child(Generic[T]):
         self._on_error_line = on_error_line
         self._loop = asyncio.get_running_loop()
         self._partial = b""
+        self._ended = False
         ours, theirs = pair()
-        command = [sys.executable, "-I", "-m", *arguments, "--family", str(theirs.fileno())]
+        # -X with a word of ours is for ps(1) and people: the interpreter keeps it and does nothing with it.
+        python = [sys.executable, "-I", "-X", f"secd={name}", "-m"]
+        command = [*python, *arguments, "--family", str(theirs.fileno())]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -104,19 +109,20 @@ class Child(Generic[T]):
 
     def kill(self) -> None:
         """End it now; `on_exit` follows."""
-        try:
+        if not self._ended:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        except OSError:
-            return  # it has ended already
 
     def _channel_closed(self, reason: str) -> None:
+        if self._ended:
+            return
         if reason != "the other side closed":
             self._on_error_line(f"the connection to it was lost: {reason}")
-        # Without it there is nothing that it could do for us.
-        self.kill()
+        # It is about to end by itself, and then tells how; without the connection it is of no use.
+        self._loop.call_later(END_TIMEOUT, self.kill)
 
     def _exited(self) -> None:
         self._loop.remove_reader(self._pidfd)
+        self._ended = True
         code = self._process.wait()
         self._read_errors()
         if self._process.stderr:
