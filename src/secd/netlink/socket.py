@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -17,6 +18,7 @@ _SO_RCVBUFFORCE = 33
 _NLM_F_CAPPED, _NLM_F_ACK_TLVS, _NLMSGERR_ATTR_MSG = 0x100, 0x200, 1
 _RECEIVE = 128 * 1024
 _DUMP_TRIES = 5
+_TIMEOUT = 10.0  # seconds; the kernel answers at once
 
 
 class NetlinkError(OSError):
@@ -36,6 +38,7 @@ class Netlink:
                 with contextlib.suppress(OSError):  # before Linux 4.12, 4.20
                     self._socket.setsockopt(_SOL_NETLINK, option, 1)
             self._socket.bind((0, 0))
+            self._socket.settimeout(_TIMEOUT)
         except OSError:
             self._socket.close()
             raise
@@ -57,28 +60,30 @@ class Netlink:
     def dump(self, kind: int, body: bytes) -> Iterator[list[bytes]]:
         """Ask for a list; give the bodies of its entries as they come, a datagram's worth at a time.
 
-        Finish the iteration before the next request.  NetlinkError with EINTR: the list changed meanwhile, so that
-        entries may be lacking or come twice.
+        No other request before the iteration has ended (one that is given up reads the rest and forgets it).
+        NetlinkError with EINTR: the list changed meanwhile, so that entries may be lacking or come twice.
         """
         sequence = self._send(kind, body, wire.NLM_F_DUMP)
-        interrupted = False
-        while True:
-            bodies: list[bytes] = []
-            for answer, answer_flags, number, _, content in wire.messages(self._socket.recv(_RECEIVE)):
-                if number != sequence:
-                    continue
-                interrupted |= bool(answer_flags & wire.NLM_F_DUMP_INTR)
-                if answer == wire.NLMSG_ERROR:
-                    raise_for(content, answer_flags)
-                if answer == wire.NLMSG_DONE:
-                    yield bodies
-                    if len(content) >= 4:
-                        raise_for(content, answer_flags | _NLM_F_CAPPED)
-                    if interrupted:
-                        raise NetlinkError(4, "the list changed while it was read")
-                    return
-                bodies.append(content)
-            yield bodies
+        interrupted = ended = False
+        try:
+            while not ended:
+                bodies: list[bytes] = []
+                for answer, flags, number, _, content in wire.messages(self._socket.recv(_RECEIVE)):
+                    if number != sequence:
+                        continue
+                    interrupted |= bool(flags & wire.NLM_F_DUMP_INTR)
+                    ended = answer in {wire.NLMSG_ERROR, wire.NLMSG_DONE}
+                    if ended:
+                        raise_for(content, flags | _NLM_F_CAPPED * (answer == wire.NLMSG_DONE))
+                    else:
+                        bodies.append(content)
+                yield bodies
+        finally:
+            while not ended:
+                for answer, _, number, _, _ in wire.messages(self._socket.recv(_RECEIVE)):
+                    ended |= number == sequence and answer in {wire.NLMSG_ERROR, wire.NLMSG_DONE}
+        if interrupted:
+            raise NetlinkError(errno.EINTR, "the list changed while it was read")
 
     def entries(self, kind: int, body: bytes) -> list[bytes]:
         """Give a whole list, asking again while it changes under the reading."""
@@ -86,7 +91,7 @@ class Netlink:
             try:
                 return [entry for bodies in self.dump(kind, body) for entry in bodies]
             except NetlinkError as error:
-                if error.errno != 4:
+                if error.errno != errno.EINTR:
                     raise
         return [entry for bodies in self.dump(kind, body) for entry in bodies]
 

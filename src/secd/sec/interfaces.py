@@ -1,0 +1,215 @@
+"""The sec interfaces: made, destroyed, taken up again after a restart, and followed as others change them.
+
+The kernel keeps flags, MTU, addresses, description; this file only tells the engine of them.  A secN is put into the
+link group `SEC_GROUP`, by which the rules against the own-tunnel loop know it (`underlay`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+
+from secd.netlink import Changes, Netlink, links
+from secd.sadb.messages import InterfaceChange, InterfaceEntry
+from secd.sec.checks import Refusal
+from secd.sec.engine import DataPlane
+from secd.sec.family import Family
+
+#: sec(4)'s default.
+MTU = 1280
+#: Packets that wait in the kernel for a worker, a queue.
+_TXQUEUELEN = 1000
+#: Beyond so many interfaces each has one queue only: a TUN queue costs the kernel memory.
+_MANY = 256
+
+
+class Interface(Struct):
+    """One secN as the engine knows it."""
+
+    name: str
+    index: int
+    mtu: int
+    running: bool
+    tunneldf: bool = False
+    mss_clamp: bool = False
+
+
+class Interfaces:
+    """All of them, by name."""
+
+    def __init__(
+        self, engine: DataPlane, netlink: Netlink, family: Family, on_change: Callable[[InterfaceChange], None]
+    ) -> None:
+        """Have none yet; `on_change` is told what iked needs to know."""
+        self._engine, self._netlink, self._family, self._on_change = engine, netlink, family, on_change
+        self._all: dict[str, Interface] = {}
+        self._making: set[str] = set()
+
+    def __iter__(self) -> Iterator[Interface]:
+        """Give them in order of unit."""
+        return iter(sorted(self._all.values(), key=lambda interface: int(interface.name[3:])))
+
+    def indices(self) -> frozenset[int]:
+        """Give their kernel indices."""
+        return frozenset(interface.index for interface in self._all.values())
+
+    # -- made and destroyed -------------------------------------------------------------------------------
+
+    async def create(self, name: str) -> None:
+        """Make `name`: down, MTU 1280, no addresses."""
+        if name in self._all or name in self._making:
+            raise Refusal(errno.EEXIST, f"{name} is there already")
+        self._making.add(name)
+        try:
+            if links.find(self._netlink, name):
+                raise Refusal(errno.EEXIST, f"there is an interface {name} that secd did not make")
+            await self._attach(name, MTU, running=False)
+            try:
+                self._set_up(name)
+            except OSError as error:
+                self.destroy(name)
+                raise Refusal(error.errno or errno.EIO, f"{name} could not be set up: {error.strerror}") from error
+        finally:
+            self._making.discard(name)
+        self._on_change(InterfaceChange(name, running=False, exists=True))
+
+    def destroy(self, name: str) -> None:
+        """Take `name` away."""
+        interface = self.get(name)
+        del self._all[name]
+        self._let_go(name)
+        with contextlib.suppress(OSError):  # gone with its last queue, or by another's hand
+            links.delete(self._netlink, interface.index)
+        self._on_change(InterfaceChange(name, running=False, exists=False))
+
+    async def take_up(self, names: Iterable[str]) -> None:
+        """Attach again to interfaces that outlived an earlier data plane; nothing about them changes."""
+        for name in names:
+            try:
+                link = links.find(self._netlink, name)
+                if link is None:
+                    self._family.log("warning", f"{name} was taken away while the data plane was away")
+                    self._family.close_tun(name)
+                    continue
+                await self._attach(name, link.mtu, running=link.up)
+            except (Refusal, OSError) as error:
+                self._family.log("error", f"{name} cannot be taken up again, and carries nothing: {error}")
+
+    def get(self, name: str) -> Interface:
+        """Find an interface; refuse with ENXIO."""
+        if name not in self._all:
+            raise Refusal(errno.ENXIO, f"there is no interface {name}")
+        return self._all[name]
+
+    async def _attach(self, name: str, mtu: int, *, running: bool) -> None:
+        queues = self._engine.workers if len(self._all) < _MANY else 1
+        fds, detached = await self._family.open_tun(name, queues)
+        try:
+            last = fds[-1] if detached else -1
+            index = self._engine.attach(name, fds[:-1] if detached else fds, last, mtu=mtu, running=running)
+        except (OSError, ValueError) as error:
+            if detached:
+                self._family.close_tun(name)
+            number = error.errno if isinstance(error, OSError) else None
+            raise Refusal(number or errno.EIO, f"{name} could not be made: {error}") from error
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._all[name] = Interface(name, index, mtu, running)
+
+    def _let_go(self, name: str) -> None:
+        try:
+            self._engine.detach(name)
+        except (OSError, ValueError) as error:
+            self._family.log("error", f"{name} could not be let go of: {error}")
+        self._family.close_tun(name)
+
+    def _set_up(self, name: str) -> None:
+        index = self._all[name].index
+        links.change(self._netlink, index, mtu=MTU, group=links.SEC_GROUP, txqueuelen=_TXQUEUELEN)
+        with contextlib.suppress(OSError):  # without IPv6 there is nothing to turn off
+            links.no_generated_addresses(self._netlink, index)
+        try:
+            links.set_rp_filter(self._netlink, index, 2)
+        except OSError as error:
+            self._family.log(
+                "warning",
+                f"{name}: rp_filter cannot be set to 2 ({error.strerror}): what comes in by another tunnel than the "
+                f"answers leave by is dropped while net.ipv4.conf.all.rp_filter is 1",
+            )
+
+    # -- options and counters -----------------------------------------------------------------------------
+
+    def set_options(self, name: str, *, tunneldf: bool | None, mss_clamp: bool | None) -> None:
+        """Change the options that are given."""
+        interface = self.get(name)
+        if tunneldf is not None:
+            interface.tunneldf = tunneldf
+        if mss_clamp is not None:
+            interface.mss_clamp = mss_clamp
+        self._tell_engine(interface)
+
+    def entry(self, seq: int, interface: Interface) -> InterfaceEntry:
+        """Show one of them."""
+        counted = self._engine.interface_counters(interface.name)
+        return InterfaceEntry(
+            seq=seq,
+            name=interface.name,
+            index=interface.index,
+            running=interface.running,
+            mtu=interface.mtu,
+            tunneldf=interface.tunneldf,
+            mss_clamp=interface.mss_clamp,
+            **counted,
+        )
+
+    def _tell_engine(self, interface: Interface) -> None:
+        self._engine.set_interface(
+            interface.name,
+            running=interface.running,
+            mtu=interface.mtu,
+            tunneldf=interface.tunneldf,
+            mss_clamp=interface.mss_clamp,
+        )
+
+    # -- what others do to them ---------------------------------------------------------------------------
+
+    def follow(self, changes: Changes) -> None:
+        """Take note of what the kernel says about links."""
+        if changes.overrun:
+            now = {link.index: link for link in links.list_all(self._netlink)}
+            changes.changed = list(now.values())
+            gone = [interface for interface in self if interface.index not in now]
+        else:
+            indices = {link.index for link in changes.gone}
+            gone = [interface for interface in self if interface.index in indices] if indices else []
+        for interface in gone:
+            del self._all[interface.name]
+            self._let_go(interface.name)
+            self._family.log("warning", f"{interface.name} was taken away by somebody else")
+            self._on_change(InterfaceChange(interface.name, running=False, exists=False))
+        by_index = {interface.index: interface for interface in self._all.values()}
+        for link in changes.changed:
+            if link.index in by_index:
+                self._changed(by_index[link.index], link)
+
+    def _changed(self, interface: Interface, link: links.Link) -> None:
+        if link.group != links.SEC_GROUP and interface.name not in self._making:
+            self._family.log("warning", f"{interface.name} was put into link group {link.group}: put back into "
+                                        f"{links.SEC_GROUP}, lest its own packets be routed into it")  # fmt: skip
+            with contextlib.suppress(OSError):
+                links.change(self._netlink, interface.index, group=links.SEC_GROUP)
+        if (link.up, link.mtu) == (interface.running, interface.mtu):
+            return
+        was_running = interface.running
+        interface.running, interface.mtu = link.up, link.mtu
+        try:
+            self._tell_engine(interface)
+        except (OSError, ValueError) as error:
+            self._family.log("error", f"{interface.name}: {error}")
+        if interface.running != was_running:
+            self._on_change(InterfaceChange(interface.name, running=interface.running, exists=True))

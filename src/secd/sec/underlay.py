@@ -1,0 +1,228 @@
+"""Why a tunnel's own packets never go into a tunnel.
+
+Routes over secN may cover the peer itself: BGP installs a default route, or the very prefix that the peer is in.  So
+what leaves this host from the IKE ports or as ESP is not routed by the main table as it stands, but by three rules for
+each of `ipproto udp sport 500`, `ipproto udp sport 4500` and `ipproto esp`, for IPv4 and IPv6, all with `iif lo` (this
+host's own packets, not those that it forwards for others):
+
+    32500   lookup main suppress_ifgroup 1516   the main table, unless its best route leads over a secN
+    32501   lookup 1516                         a copy of the main table without routes over secN
+    32502   unreachable                         no way but through a tunnel is no way
+
+They need no mark, and strict reverse-path filtering (rp_filter=1) agrees with them, since it asks the same rules.
+A rule of the administrator with a smaller number still comes first (`from ADDRESS lookup UPLINK`).
+
+The copy follows the main table by netlink: a change is followed after a moment, and all of it is compared anew, as is
+the set of rules.  Rules and table 1516 are ours alone: what others put there or take away is put right again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import ParamSpec
+
+from secd.netlink import Changes, Netlink, NetlinkError, links, routes, rules
+
+P = ParamSpec("P")
+
+#: Ours: the routing table, the priority of the first rule, and who we are as the `proto` of a rule (0x5e = 94).
+TABLE, PRIORITY, OWNER = 1516, 32500, 94
+
+#: Seconds after a change before the copy follows, and how much longer than the last comparison took it rests.
+_DEBOUNCE, _REST = 0.02, 20.0
+#: Routes that are copied; of more, BGP's are left out first (a full table of the Internet is no part of the underlay).
+MAX_ROUTES = 16_384
+#: Routes read before others have their turn, and changes made.
+_SLICE = 512
+_RETRY = 0.5
+_IPPROTO_ESP = 50
+
+_MAX_SAID = 16
+_DONE = {errno.ENOENT, errno.ESRCH, errno.EEXIST}
+_UNSUPPORTED = {errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPFNOSUPPORT}
+
+
+class Underlay:
+    """Keeps rules and copy while it runs."""
+
+    def __init__(
+        self,
+        netlink: Netlink,
+        tunnels: Callable[[], frozenset[int]],
+        log: Callable[[str, str], None],
+        ports: tuple[int, ...] = (500, 4500),
+    ) -> None:
+        """`netlink` is used by nobody else; `tunnels` gives the indices of the sec interfaces."""
+        self._netlink, self._tunnels, self._log, self._ports = netlink, tunnels, log, ports
+        self._families = list(rules.FAMILIES)
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+        self._said: set[str] = set()
+
+    async def start(self) -> None:
+        """Make rules and copy, in place of whatever an earlier life left."""
+        try:
+            await self._compare()
+        except OSError as error:
+            self._failed(error)
+            self.look_again()
+
+    def follow(self, changes: Changes) -> None:
+        """Take note of what the kernel says."""
+        if changes.rules or changes.overrun or changes.gone or changes.tables & {rules.TABLE_MAIN, TABLE}:
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Compare everything soon."""
+        if self._task and not self._task.done():
+            self._again = True
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Take the rules away, then the copy."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for family in self._families:
+            try:
+                for rule in self._ours(family):
+                    _unless_done(rules.delete, self._netlink, rule)
+                there = [route async for chunk in self._read(family, TABLE) for route in chunk]
+                for route in there:
+                    _unless_done(routes.delete, self._netlink, route, TABLE)
+            except OSError as error:
+                self._failed(error)
+
+    # -- following ----------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        delay = _DEBOUNCE
+        while True:
+            self._again = False
+            await asyncio.sleep(delay)
+            started = time.monotonic()
+            try:
+                await self._compare()
+            except OSError as error:
+                self._failed(error)
+                self._again = True
+            if not self._again:
+                return
+            delay = max(_RETRY, (time.monotonic() - started) * _REST)
+
+    def _failed(self, error: OSError) -> None:
+        if error.errno != errno.EINTR:  # EINTR: the table changed while it was read
+            self._say(f"cannot follow the routes of the underlay: {error.strerror}")
+
+    def _say(self, message: str) -> None:
+        """Log a thing once."""
+        if message not in self._said and len(self._said) < _MAX_SAID:
+            self._said.add(message)
+            self._log("warning", message)
+
+    async def _compare(self) -> None:
+        for family in list(self._families):
+            try:
+                await self._compare_routes(family)
+                self._compare_rules(family)
+            except NetlinkError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                self._families.remove(family)
+                if family == socket.AF_INET:
+                    self._log("error", f"no policy routing in this kernel ({error.strerror}): a route over secN that "
+                                       "covers a peer would send the tunnel's packets into the tunnel")  # fmt: skip
+
+    # -- the copy -----------------------------------------------------------------------------------------
+
+    async def _compare_routes(self, family: int) -> None:
+        wanted, there = await self._wanted(family), set()
+        async for chunk in self._read(family, TABLE):
+            there.update(chunk)
+        for number, route in enumerate(there - wanted, 1):
+            await self._change(routes.delete, route, number)
+        for number, route in enumerate(sorted(wanted - there, key=lambda route: route.order), 1):
+            await self._change(routes.add, route, number)
+
+    async def _change(
+        self, change: Callable[[Netlink, routes.Route, int], None], route: routes.Route, number: int
+    ) -> None:
+        try:
+            _unless_done(change, self._netlink, route, TABLE)
+        except NetlinkError as error:  # one odd route is no reason to lose the others
+            self._say(f"a route of the underlay cannot be copied to table {TABLE}: {error.strerror}")
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
+
+    async def _wanted(self, family: int) -> set[routes.Route]:
+        """Read the main table without what leads over a secN."""
+        tunnels = self._tunnels()
+        kept: dict[bool, list[routes.Route]] = {True: [], False: []}
+        count = 0
+        async for chunk in self._read(family, rules.TABLE_MAIN):
+            for route in chunk:
+                left = routes.without(route, tunnels)
+                group = kept[route.protocol == routes.PROTOCOL_BGP]
+                if left:
+                    count += 1
+                    group.extend([left] * (len(group) < MAX_ROUTES))
+        if count > MAX_ROUTES:
+            self._say(f"the underlay has {count} routes; {MAX_ROUTES} of them are copied to table {TABLE}, and a peer "
+                      "that only the others reach is lost while a route over secN covers it")  # fmt: skip
+        return set((kept[False] + kept[True])[:MAX_ROUTES])
+
+    async def _read(self, family: int, table: int) -> AsyncIterator[list[routes.Route]]:
+        try:
+            for chunk in routes.list_chunks(self._netlink, family, table):
+                yield chunk
+                await asyncio.sleep(0)
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:  # there is no such table yet
+                raise
+
+    # -- rules --------------------------------------------------------------------------------------------
+
+    def _compare_rules(self, family: int) -> None:
+        wanted, there = list(self._rules(family)), self._ours(family)
+        for rule in wanted:
+            if rule not in there:
+                _unless_done(rules.add, self._netlink, rule)
+        for rule in there:
+            if rule not in wanted:
+                _unless_done(rules.delete, self._netlink, rule)
+
+    def _ours(self, family: int) -> list[rules.Rule]:
+        return [rule for rule in rules.list_all(self._netlink, family) if rule.owner == OWNER]
+
+    def _rules(self, family: int) -> Iterator[rules.Rule]:
+        for protocol, port in [(socket.IPPROTO_UDP, port) for port in self._ports] + [(_IPPROTO_ESP, 0)]:
+            for offset, table, action, group in (
+                (0, rules.TABLE_MAIN, rules.ACTION_LOOKUP, links.SEC_GROUP),
+                (1, TABLE, rules.ACTION_LOOKUP, None),
+                (2, 0, rules.ACTION_UNREACHABLE, None),
+            ):
+                yield rules.Rule(
+                    family=family,
+                    priority=PRIORITY + offset,
+                    table=table,
+                    action=action,
+                    ip_protocol=protocol,
+                    source_port=port,
+                    incoming="lo",
+                    suppress_group=group,
+                    owner=OWNER,
+                )
+
+
+def _unless_done(change: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
+    """Make a change that may have been made already, by us or by the kernel."""
+    try:
+        change(*arguments, **named)
+    except NetlinkError as error:
+        if error.errno not in _DONE:
+            raise
