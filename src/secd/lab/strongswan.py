@@ -132,11 +132,14 @@ class Charon:
         program = find("charon", package="strongswan-charon", also=["/usr/lib/ipsec/charon"])
         self.daemon = Daemon(host, "charon", program)
         try:
-            self.daemon.wait_until(lambda: host.path("/run/charon.vici").exists(), 10, "its control socket")
-            self.load()
+            self._wait()
         except LabError:
             self.daemon.stop()
             raise
+
+    def _wait(self) -> None:
+        self.daemon.wait_until(lambda: self.host.path("/run/charon.vici").exists(), 10, "its control socket")
+        self.load()
 
     def _write(self, tunnels: Sequence[Tunnel]) -> None:
         self.host.write("/etc/swanctl/swanctl.conf", swanctl_conf(tunnels), mode=0o600)
@@ -192,6 +195,13 @@ class Charon:
     def kill(self) -> None:
         """Stop it as a power cut would."""
         self.daemon.kill()
+        for left in ("charon.vici", "charon.pid"):
+            self.host.path(f"/run/{left}").unlink(missing_ok=True)
+
+    def restart(self) -> None:
+        """Start it again after `stop` or `kill`; its TUN is a new one, to be numbered again."""
+        self.daemon.restart()
+        self._wait()
 
     def __enter__(self) -> Charon:
         """Nothing more to do: it runs."""

@@ -1,0 +1,75 @@
+"""secd and strongSwan, each in a host of its own, on one cable: what the tests of both have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from secd.lab.commands import LabError, wait_until
+from secd.lab.namespaces import Host
+from secd.lab.secd import Secd
+from secd.lab.strongswan import Charon, IkeSA, Tunnel
+
+US, THEM = "192.0.2.1", "192.0.2.2"
+INNER_US, INNER_THEM = "169.254.64.94", "169.254.64.93"
+PSK = "correct horse battery staple"
+HOSTNAME = f"inet {INNER_US} 255.255.255.252 {INNER_THEM}\nup\n"
+
+Role = Literal["initiator", "responder"]
+
+
+def rule(
+    role: Role, main: str = "main auth hmac-sha2-256 enc aes-256 group modp2048",
+    quick: str = "quick auth hmac-sha2-256 enc aes-256 group modp2048", *, peer: str = THEM, ids: str = "",
+    psk: str = PSK, iface: str = "sec0",
+) -> str:  # fmt: skip
+    """Write secd's rule; `role` is secd's."""
+    mode = "active" if role == "initiator" else "passive"
+    return f'ike {mode} interface {iface} local {US} peer {peer} {main} {quick} {ids} psk "{psk}"\n'
+
+
+THEIRS = Tunnel(
+    local=THEM, remote=US, psk=PSK, ike="aes256-sha256-modp2048", esp="aes256-sha256-modp2048", unique="replace"
+)
+
+
+@dataclass
+class Pair:
+    """secd on `us`, charon on `them`."""
+
+    us: Host
+    them: Host
+    secd: Secd
+    charon: Charon
+
+    def negotiate(self, role: Role, ours: str, theirs: Tunnel) -> IkeSA:
+        """Bring a tunnel up, secd in `role`; give what charon says of it."""
+        self.charon.load(theirs)
+        self.load(ours)
+        if role == "responder":
+            self.charon.initiate()
+        self.secd.wait_up("sec0")
+        found = wait_until(self.charon.established, 5, "charon's IKE SA with a child")
+        return found
+
+    def load(self, rules: str) -> None:
+        """Load `rules` in place of those of before."""
+        self.secd.ipsecctl("-f", "-", text=rules)
+
+    def ping(self, count: int = 3) -> None:
+        """See that packets pass both ways; raises when one of `count` is lost."""
+        for host, address in ((self.us, INNER_THEM), (self.them, INNER_US)):
+            said = host.run("ping", "-q", "-n", f"-c{count}", "-i0.05", "-W2", address, check=False).stdout
+            if f" {count} received" not in said:
+                raise LabError(f"{host.name}: {said}")
+
+    def clear(self) -> None:
+        """Forget the tunnel on both sides."""
+        self.load("")
+        self.charon.swanctl("--terminate", "--ike", "sec0", "--force", check=False)
+        wait_until(lambda: not self.secd.sas() and not self.charon.list_sas(), 5, "end of all SAs")
+
+
+def theirs(**changes: object) -> Tunnel:
+    """Give charon's side of the usual tunnel with `changes`."""
+    return replace(THEIRS, **changes)  # type: ignore[arg-type]

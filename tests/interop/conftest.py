@@ -1,0 +1,36 @@
+"""secd and strongSwan, each in a host of its own, on one cable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from secd.lab.namespaces import Host, Lab
+from secd.lab.pair import HOSTNAME, INNER_THEM, INNER_US, THEM, US, Pair
+from secd.lab.secd import Secd
+from secd.lab.strongswan import Charon
+
+
+@pytest.fixture(scope="module")
+def hosts(lab: Lab) -> tuple[Host, Host]:
+    """Two hosts on one cable."""
+    us, them = lab.host("us"), lab.host("them")
+    lab.link(us, f"{US}/30", them, f"{THEM}/30")
+    return us, them
+
+
+@pytest.fixture(scope="module")
+def daemons(hosts: tuple[Host, Host]) -> Iterator[Pair]:
+    """Both daemons running, without a tunnel."""
+    us, them = hosts
+    with Charon(them, log_level=2) as charon, Secd(us, "", {"sec0": HOSTNAME}, "-v") as secd:
+        charon.inner(INNER_THEM, INNER_US)
+        yield Pair(us, them, secd, charon)
+
+
+@pytest.fixture
+def pair(daemons: Pair) -> Iterator[Pair]:
+    """Both daemons; whatever tunnel a test makes is gone before the next."""
+    yield daemons
+    daemons.clear()
