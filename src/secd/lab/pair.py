@@ -49,8 +49,7 @@ class Pair:
         if role == "responder":
             self.charon.initiate()
         self.secd.wait_up("sec0")
-        found = wait_until(self.charon.established, 5, "charon's IKE SA with a child")
-        return found
+        return wait_until(self.charon.established, 5, "charon's IKE SA with a child")
 
     def load(self, rules: str) -> None:
         """Load `rules` in place of those of before."""

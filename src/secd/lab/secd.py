@@ -64,15 +64,12 @@ class Secd:
 
     def status(self) -> dict[str, Any]:
         """Give every tunnel's status by its interface, as `sec status --json` has it."""
-        told = json.loads(self.sec("status", "--json"))
-        tunnels = told if isinstance(told, list) else told.get("tunnels", told.get("connections", []))
-        return {tunnel["iface"]: tunnel for tunnel in tunnels}
+        return {tunnel["iface"]: tunnel for tunnel in json.loads(self.sec("status", "--json"))["tunnels"]}
 
     def sas(self) -> list[dict[str, Any]]:
-        """Give every SA, as `ipsecctl -sa --json` has it."""
-        told = json.loads(self.ipsecctl("-sa", "--json"))
-        found: list[dict[str, Any]] = told if isinstance(told, list) else told["sad"]
-        return found
+        """Give every SA as `ipsecctl -sa --json` has it, what it is and how it stands in one dictionary."""
+        entries = json.loads(self.ipsecctl("-sa", "--json"))["sas"]
+        return [{**entry, **entry["sa"]} for entry in entries]
 
     def processes(self) -> dict[str, int]:
         """Give the pids of the children, `sadb` and `iked`."""
