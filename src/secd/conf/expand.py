@@ -14,7 +14,6 @@ from secd.conf import services
 from secd.conf.addresses import ANY
 from secd.conf.diagnostics import Diagnostics, Origin, TooManyErrors
 from secd.conf.rules import (
-    ANY_PEER,
     Address,
     BundleRule,
     FlowRule,
@@ -143,7 +142,7 @@ def _check_ports(hosts: Hosts, proto: int) -> None:
 
 def _peer(peers: Peers, remote: Address) -> Address | None:
     """Give the peer: the one that was named, the remote end if it is a host, or none in particular."""
-    if peers.peer == ANY_PEER:
+    if peers.peer == "any":
         return None
     if peers.peer:
         return _same_family(peers.peer, peers.local)
@@ -173,7 +172,7 @@ def _flows(statement: FlowStatement, origin: Origin) -> Iterator[FlowRule]:
         peer = local = None
         if kind not in _WITHOUT_PEER:
             peer = _peer(statement.peers, remote)
-            if peer is None and statement.peers.peer != ANY_PEER:
+            if peer is None and statement.peers.peer != "any":
                 raise ExpansionError(f"no peer specified for destination {destination}")
             local = _local(statement.peers, peer)
         rule = FlowRule(
@@ -195,6 +194,8 @@ def _flows(statement: FlowStatement, origin: Origin) -> Iterator[FlowRule]:
 def _associations(statement: SaStatement, origin: Origin) -> Iterator[SaRule]:
     transforms = _sa_transforms(statement)
     _check_keys(statement, transforms)
+    if statement.iface is not None:
+        _check_interface(statement)
     for source, destination in _pairs(statement.hosts):
         rule = SaRule(
             origin, statement.satype, statement.mode, statement.iface, "out", source, destination, statement.spis[0],
@@ -206,6 +207,13 @@ def _associations(statement: SaStatement, origin: Origin) -> Iterator[SaRule]:
                 rule, direction="in", source=destination, destination=source, spi=statement.spis[1],
                 authkey=statement.authkeys[1], enckey=statement.enckeys[1],
             )  # fmt: skip
+
+
+def _check_interface(statement: SaStatement) -> None:
+    if statement.spis[1] is None:
+        raise ExpansionError("esp interface needs the SPIs of both directions: spi OUT:IN, and two keys each")
+    if len(list(_pairs(statement.hosts))) != 1:
+        raise ExpansionError("esp interface needs one address after from and one after to")
 
 
 def _sa_transforms(statement: SaStatement) -> Transforms:
@@ -300,4 +308,3 @@ def _phase(phase: Phase, defaults: Transforms) -> Phase:
         raise ExpansionError(f"authentication is implicit for {enc.name}")
     auth = given.auth or (None if enc and enc.combined else defaults.auth)
     return replace(phase, transforms=Transforms(auth, enc, None, given.group or defaults.group))
-

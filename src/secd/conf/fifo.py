@@ -1,19 +1,23 @@
 """`ike` rules as the commands that OpenBSD's ipsecctl(8) writes to isakmpd(8): what `-nv` shows.
 
-secd does not use them.  They show what a rule means in isakmpd.conf(5)'s terms, and `ipsecctl -nv > /var/run/isakmpd.fifo`
-gives a rule to a real isakmpd.
+secd does not use them.  They show what a rule means in isakmpd.conf(5)'s terms, and a real isakmpd can be fed them.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 from msgspec import Struct
 
 from secd.conf.addresses import netmask
+from secd.conf.identities import classify
 from secd.conf.rules import Address, IkeRule, Phase
 from secd.conf.transforms import Encryption
+
+_ID_TYPES = {
+    "ipv4": "IPV4_ADDR", "ipv6": "IPV6_ADDR", "ufqdn": "USER_FQDN", "fqdn": "FQDN", "key_id": "KEY_ID",
+    "asn1_dn": "ASN1_DN",
+}  # fmt: skip
 
 
 class IllegalTransformError(Exception):
@@ -140,21 +144,11 @@ def _phase1_ids(rule: IkeRule, names: _Names) -> _Settings:
         if identity is None:
             continue
         section = f"id-{identity}"
-        kind = identity_type(identity)
+        shape, text = classify(identity)
+        kind = _ID_TYPES[shape]
         yield names.peer, tag, section
         yield section, "ID-type", kind
-        yield section, "Address" if kind.endswith("_ADDR") else "Name", identity
-
-
-def identity_type(identity: str) -> str:
-    """Give isakmpd's name for the type of a phase 1 identity."""
-    for family, kind in ((socket.AF_INET, "IPV4_ADDR"), (socket.AF_INET6, "IPV6_ADDR")):
-        try:
-            socket.inet_pton(family, identity)
-        except (OSError, ValueError):
-            continue
-        return kind
-    return "USER_FQDN" if "@" in identity else "FQDN"
+        yield section, "Address" if kind.endswith("_ADDR") else "Name", text
 
 
 def _phase2(rule: IkeRule, names: _Names) -> _Settings:

@@ -18,7 +18,6 @@ from secd.conf.lexer import END, NEWLINE, NUMBER, STRING, Lexer
 from secd.conf.macros import Macros
 from secd.conf.parser import Parser, RuleError
 from secd.conf.rules import (
-    ANY_PEER,
     PSK,
     Address,
     Direction,
@@ -32,8 +31,8 @@ from secd.conf.rules import (
     Phase,
     Rule,
     SaStatement,
-    StaticKey,
     Statement,
+    StaticKey,
     UdpEncap,
 )
 from secd.conf.source import Source, SourceError, open_source
@@ -50,11 +49,19 @@ _FLOW_TYPES = ("use", "acquire", "require", "deny", "bypass", "dontacq")
 _Keys = tuple[StaticKey | None, StaticKey | None]
 
 
+class Definition(Struct, frozen=True):
+    """A macro; `before` is how many rules stand in front of it."""
+
+    name: str
+    value: str
+    before: int
+
+
 class Parsed(Struct, frozen=True):
-    """What a configuration says.  `definitions` are its macros in the order in which they were read."""
+    """What a configuration says, and what is wrong with it.  `unused` are the macros that no line uses."""
 
     rules: tuple[Rule, ...]
-    definitions: tuple[tuple[str, str], ...]
+    definitions: tuple[Definition, ...]
     unused: tuple[str, ...]
     diagnostics: Diagnostics
 
@@ -93,7 +100,7 @@ class Grammar(Parser):
         """Read from `lexer`."""
         super().__init__(lexer)
         self.rules: list[Rule] = []
-        self.definitions: list[tuple[str, str]] = []
+        self.definitions: list[Definition] = []
         self._macros = macros
         self._expander = Expander(self.rules, diagnostics)
 
@@ -148,7 +155,7 @@ class Grammar(Parser):
         if self.peek() != NEWLINE:
             self.syntax_error(STRING, NEWLINE)
         text = " ".join(value)
-        self.definitions.append((name, text))
+        self.definitions.append(Definition(name, text, len(self.rules)))
         if any(c in " \t\n\v\f\r" for c in name):
             self.fail("macro name cannot contain whitespace")
         self._macros.define(name, text)
@@ -183,8 +190,8 @@ class Grammar(Parser):
         iface = self.interface() if satype == "esp" else None
         mode = self.tmode() if iface is None else "tunnel"
         return SaStatement(
-            satype, mode, iface, self.hosts(), self.spispec(), self.udpencap(), self.transforms(), self.keyspec("authkey"),
-            self.keyspec("enckey"), self.bundlestring() if iface is None else None,
+            satype, mode, iface, self.hosts(), self.spispec(), self.udpencap(), self.transforms(),
+            self.keyspec("authkey"), self.keyspec("enckey"), self.bundlestring() if iface is None else None,
         )  # fmt: skip
 
     def tcpmd5rule(self) -> SaStatement:
@@ -325,7 +332,7 @@ class Grammar(Parser):
             if kind == "local":
                 local = self._resolve(self.string())
             elif self.accept("any"):
-                peer = ANY_PEER
+                peer = "any"
             else:
                 peer = self._resolve(self.string())
         return Peers(local, peer)

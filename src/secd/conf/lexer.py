@@ -14,11 +14,12 @@ from secd.conf.diagnostics import Diagnostics, Origin
 from secd.conf.macros import Macros
 from secd.conf.source import Chunk, Source, SourceError, open_source
 
-KEYWORDS = frozenset(
-    """acquire active aggressive ah any auth authkey bundle bypass comp deny dontacq dstid dynamic enc enckey esp file
-    flow from group ike in include interface ipcomp ipip lifetime local main out passive peer port proto psk quick
-    require rsa spi srcid tag tcpmd5 to transport tunnel type udpencap use""".split()
-)  # fmt: skip
+KEYWORDS = frozenset({
+    "acquire", "active", "aggressive", "ah", "any", "auth", "authkey", "bundle", "bypass", "comp", "deny", "dontacq",
+    "dstid", "dynamic", "enc", "enckey", "esp", "file", "flow", "from", "group", "ike", "in", "include", "interface",
+    "ipcomp", "ipip", "lifetime", "local", "main", "out", "passive", "peer", "port", "proto", "psk", "quick", "require",
+    "rsa", "spi", "srcid", "tag", "tcpmd5", "to", "transport", "tunnel", "type", "udpencap", "use",
+})  # fmt: skip
 
 MAX_TOKEN = 8094  # octets, as OpenBSD's
 MAX_INCLUDES = 16  # files that include each other
@@ -131,7 +132,7 @@ class Lexer:
 
     def _expand(self) -> Token | None:
         """Put the value of the macro whose `$` was read in front of what follows."""
-        name = []
+        name: list[str] = []
         while True:
             c = self._getc()
             if c == END:
@@ -295,15 +296,15 @@ class Lexer:
 
     def include(self, path: str) -> str:
         """Read `path` before what follows; give why not, or nothing."""
+        if len(self._files) > MAX_INCLUDES:
+            return f"files include each other more than {MAX_INCLUDES} deep"
         try:
-            if len(self._files) > MAX_INCLUDES:
-                raise SourceError(f"files include each other more than {MAX_INCLUDES} deep")
             source = open_source(path, secret=False)
-            self._read += len(source.text)
-            if self._read > MAX_TEXT:
-                raise SourceError(f"all files together are larger than {MAX_TEXT} characters")
         except SourceError as error:
             return str(error)
+        self._read += len(source.text)
+        if self._read > MAX_TEXT:
+            return f"all files together are larger than {MAX_TEXT} characters"
         if any(source.identity and source.identity == file.identity for file in self._files):
             return f"{path} includes itself"
         source.line = 0  # the newline after the name comes first

@@ -18,8 +18,6 @@ Direction = Literal["in", "out"]
 Mode = Literal["tunnel", "transport"]
 IkeMode = Literal["active", "passive", "dynamic"]
 
-ANY_PEER = "any"
-
 
 class Address(Struct, frozen=True):
     """An address or a network.  `network` is false for a host (also for IPv6 /128, but not for IPv4 /32)."""

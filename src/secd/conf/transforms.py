@@ -108,7 +108,11 @@ _GROUPS = (
 
 GROUPS = (
     Group("none", "", ""),
-    *(Group(name, canonical, isakmpd) for number, canonical, isakmpd in _GROUPS for name in (canonical, f"grp{number}")),
+    *(
+        Group(name, canonical, isakmpd)
+        for number, canonical, isakmpd in _GROUPS
+        for name in (canonical, f"grp{number}")
+    ),
 )
 
 T = TypeVar("T", Authentication, Encryption, Compression, Group)

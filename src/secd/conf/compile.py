@@ -1,0 +1,182 @@
+"""Rules to what secd does: connections for iked, manual SAs for the data plane.
+
+This system is route-based.  What ipsec.conf(5) can say beyond that is refused, with the line to write instead.
+Everything else that cannot be carried out is refused here too, by file and line, so that `ipsecctl -n` tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from secd.conf import algorithms
+from secd.conf.diagnostics import Diagnostics, Origin, TooManyErrors
+from secd.conf.identities import classify
+from secd.conf.instead import instead_of
+from secd.conf.rules import PSK, Address, BundleRule, IkeRule, Rule, SaRule
+from secd.control.messages import MAX_RULES, AddConnection, AddManual
+from secd.ike.connection import Connection, PreSharedKey
+from secd.sadb.messages import SA, Identity, UdpEncap
+
+#: isakmpd's, in seconds, when a rule names no lifetime.
+PHASE1_LIFETIME, PHASE2_LIFETIME = 3600, 1200
+NATT_PORT = 4500
+MAX_ID = 255  # octets
+MAX_ORIGIN = 1000
+MAX_PSK = 4096
+
+
+class NotPossibleError(Exception):
+    """A rule that cannot be carried out; the text says why and what to write instead."""
+
+
+class Compiled(Struct, frozen=True):
+    """What a configuration comes to; nothing is to be loaded when `diagnostics` has errors."""
+
+    connections: tuple[AddConnection, ...]
+    manual: tuple[AddManual, ...]
+    diagnostics: Diagnostics
+
+
+def compile_rules(rules: Iterable[Rule], *, refuse_others: bool = True) -> Compiled:
+    """Translate every rule, and find what no two rules may have in common.
+
+    Without `refuse_others`, rules that are for a policy-based system are passed over in silence.
+    """
+    connections: list[AddConnection] = []
+    manual: list[AddManual] = []
+    diagnostics = Diagnostics()
+    taken: dict[object, Origin] = {}
+    try:
+        for rule in rules:
+            if isinstance(rule, BundleRule):
+                continue  # its SAs are refused already
+            try:
+                if isinstance(rule, IkeRule) and rule.iface is not None:
+                    connections.append(_connection(rule, rule.iface, taken))
+                elif isinstance(rule, SaRule) and rule.iface is not None:
+                    manual.append(_manual(rule, rule.iface, taken))
+                elif refuse_others:
+                    diagnostics.error(instead_of(rule), rule.origin)
+            except (NotPossibleError, algorithms.NotAvailableError) as error:
+                diagnostics.error(str(error), rule.origin)
+            if len(connections) + len(manual) > MAX_RULES:
+                diagnostics.error(f"more than {MAX_RULES} rules", rule.origin)
+                break
+    except TooManyErrors:
+        pass
+    return Compiled(tuple(connections), tuple(manual), diagnostics)
+
+
+def _origin(rule: Rule) -> str:
+    return str(rule.origin)[-MAX_ORIGIN:]
+
+
+# -- ike --------------------------------------------------------------------------------------------------
+
+
+def _connection(rule: IkeRule, unit: int, taken: dict[object, Origin]) -> AddConnection:
+    name = f"sec{unit}"
+    if rule.phase1.exchange == "aggressive":
+        raise NotPossibleError("aggressive mode is not available yet: write `main`, and ask the peer for main mode too")
+    if rule.psk is None:
+        raise NotPossibleError('rsa authentication, the default, is not available yet: write psk "..."')
+    if rule.local and rule.peer and rule.local.family != rule.peer.family:
+        raise NotPossibleError(f"local {rule.local} and peer {rule.peer} are of different address families")
+    connection = Connection(
+        name=name,
+        origin=_origin(rule),
+        iface=name,
+        mode=rule.mode,
+        local=_host(rule.local),
+        peer=_host(rule.peer),
+        phase1=(algorithms.phase1(rule.phase1.transforms),),
+        phase1_lifetime=rule.phase1.lifetime or PHASE1_LIFETIME,
+        phase2=(algorithms.phase2(rule.phase2.transforms),),
+        phase2_lifetime=rule.phase2.lifetime or PHASE2_LIFETIME,
+        srcid=_identity("srcid", rule.ids.source),
+        dstid=_identity("dstid", rule.ids.destination),
+        auth=PreSharedKey(name),
+    )
+    _claim(taken, name, rule, f"{name} is already used by the rule at")
+    ends = (connection.local, connection.peer, connection.srcid, connection.dstid)
+    _claim(
+        taken, ends, rule, "nothing tells this peer from that of another rule (equal local, peer, srcid and dstid): "
+        "give one of them another dstid; the other is at",
+    )  # fmt: skip
+    return AddConnection(connection, _secret(rule.psk))
+
+
+def _claim(taken: dict[object, Origin], what: object, rule: Rule, message: str) -> None:
+    other = taken.setdefault(what, rule.origin)
+    if other is not rule.origin:  # the SAs of one rule share it
+        raise NotPossibleError(f"{message} {other}")
+
+
+def _host(address: Address | None) -> str | None:
+    return address.address if address else None
+
+
+def _identity(keyword: str, text: str | None) -> Identity | None:
+    if text is None:
+        return None
+    kind, value = classify(text)
+    if not value or len(value.encode("utf-8", "surrogateescape")) > MAX_ID:
+        raise NotPossibleError(f"{keyword}: an identity has 1 to {MAX_ID} octets")
+    if kind == "ipv4":
+        return Identity("prefix", f"{value}/32")
+    if kind == "ipv6":
+        return Identity("prefix", f"{value}/128")
+    if kind == "asn1_dn":
+        raise NotPossibleError(f"{keyword} {value}: distinguished names go with certificates, not available yet")
+    if not value.isprintable():
+        raise NotPossibleError(f"{keyword}: a character that cannot be in an identity")
+    return Identity(kind, value)
+
+
+def _secret(psk: PSK) -> bytes:
+    """Give the octets of a pre-shared key: `0x` and hexadecimal digits, as in isakmpd, or text."""
+    if psk.text[:2] in ("0x", "0X"):
+        try:
+            secret = bytes.fromhex(psk.text[2:])
+        except ValueError:
+            raise NotPossibleError("psk begins with 0x but is not hexadecimal with an even number of digits") from None
+    else:
+        secret = psk.text.encode("utf-8", "surrogateescape")
+    if not secret:
+        raise NotPossibleError("psk is empty")
+    if len(secret) > MAX_PSK:
+        raise NotPossibleError(f"psk is longer than {MAX_PSK} octets")
+    return secret
+
+
+# -- manual keys ------------------------------------------------------------------------------------------
+
+
+def _manual(rule: SaRule, unit: int, taken: dict[object, Origin]) -> AddManual:
+    if rule.source.network or rule.destination.network:
+        raise NotPossibleError("the ends of a tunnel are addresses, not networks: routes to sec choose what goes in")
+    encryption, auth = algorithms.static(rule.transforms, len(rule.enckey.octets) if rule.enckey else 0)
+    _claim(taken, f"sec{unit}", rule, f"sec{unit} is already used by the rule at")
+    _claim(taken, (rule.spi, str(rule.destination)), rule, f"SPI 0x{rule.spi:08x} is already used by the rule at")
+    remote_port = (rule.udpencap.port or NATT_PORT) if rule.udpencap else 0
+    sa = SA(
+        spi=rule.spi,
+        direction=rule.direction,
+        iface=f"sec{unit}",
+        source=rule.source.address,
+        destination=rule.destination.address,
+        encryption=encryption,
+        encryption_key=rule.enckey.octets if rule.enckey else b"",
+        auth=auth,
+        auth_key=rule.authkey.octets if rule.authkey else b"",
+        udpencap=UdpEncap(NATT_PORT, remote_port) if rule.udpencap else None,
+        identity_source=_prefix(rule.source),
+        identity_destination=_prefix(rule.destination),
+    )
+    return AddManual(_origin(rule), sa)
+
+
+def _prefix(address: Address) -> Identity:
+    return Identity("prefix", f"{address.address}/{address.prefix}")
