@@ -8,7 +8,7 @@ class UnsupportedAlgorithm(ValueError):
 
 
 class InvalidPublicValue(ValueError):
-    """A peer's Diffie-Hellman value that must not be used (RFC 2412 §5.4, RFC 6989)."""
+    """A peer's Diffie-Hellman value that must not be used (RFC 6989)."""
 
 
 class InvalidSignature(ValueError):

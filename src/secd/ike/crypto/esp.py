@@ -40,7 +40,7 @@ class EspAlgorithm:
         return self.encryption_key_octets + self.auth_key_octets
 
     def split(self, keymat: bytes) -> tuple[bytes, bytes]:
-        """The encryption key, which comes first, and the authentication key (RFC 2409 §5.5, RFC 2407 §4.4.4)."""
+        """The encryption key, which comes first, and the authentication key (RFC 4301 §4.5.2)."""
         if len(keymat) != self.keymat_octets:
             raise ValueError(f"KEYMAT of {len(keymat)} octets, expected {self.keymat_octets}")
         return keymat[: self.encryption_key_octets], keymat[self.encryption_key_octets :]
@@ -82,7 +82,7 @@ def esp_algorithm(cipher: str, key_length: int, auth: str) -> EspAlgorithm:
 def esp_algorithm_numbered(transform_id: int, key_length: int | None, auth_number: int | None) -> EspAlgorithm | None:
     """The combination that IKEv1's numbers say; None for one that we do not have.
 
-    `key_length` None: no such attribute was sent, which for AES means 128 bits (RFC 3602 §2.1's default).
+    `key_length` None: no such attribute was sent, which for AES means 128 bits (RFC 3602 §2.2's default).
     """
     default = 128 if transform_id == EspTransformId.ESP_AES_CBC else 0
     length = default if key_length is None else key_length
