@@ -29,7 +29,7 @@ check: build linters ## lint, types, import contracts, Rust formatting and lints
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	cd engine && cargo fmt --check
-	cd engine && cargo clippy --release --all-targets --quiet -- -D warnings
+	cd engine && cargo clippy --release --all-targets --features python --quiet -- -D warnings
 
 fmt: build ## format everything
 	$(VENV)/bin/ruff format .

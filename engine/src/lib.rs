@@ -1,8 +1,16 @@
-//! The ESP engine.
+//! The ESP engine: IP packets from TUN interfaces become ESP on the network, and the other way round.
+//!
+//! `esp` transforms bytes and knows no file; `io` is all that speaks to the kernel; `sadb` holds what is installed;
+//! `workers` carry packets between the two; `engine` is the control side that Python calls through `python`.
 
-use pyo3::prelude::*;
+pub mod counters;
+pub mod engine;
+pub mod esp;
+pub mod events;
+pub mod io;
+pub mod sadb;
+pub mod secret;
+pub mod workers;
 
-#[pymodule]
-fn _engine(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
-}
+#[cfg(feature = "python")]
+mod python;

@@ -1,0 +1,60 @@
+//! Decrypted packets, joined to runs, into their interfaces.
+
+use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::mailbox::Queue;
+use crate::counters::{Counter, Shard};
+use crate::esp::coalesce::{Coalescer, MAX_PACKETS};
+use crate::esp::inner::Ip;
+
+/// Packets held at most: more than one train brings.
+const PACKETS: usize = 2048;
+
+pub struct Delivery {
+    coalescer: Coalescer,
+}
+
+impl Delivery {
+    pub fn new() -> Self {
+        Self { coalescer: Coalescer::new(PACKETS) }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.coalescer.is_full()
+    }
+
+    /// Take a packet for the interface of `slot`.
+    pub fn push(&mut self, arena: &mut [u8], place: Range<usize>, ip: &Ip, slot: u32, queues: &[Option<Queue>]) {
+        let udp = queues.get(slot as usize).and_then(Option::as_ref).is_some_and(|queue| queue.tun.udp_offload);
+        self.coalescer.push(arena, place, ip, slot, udp);
+    }
+
+    /// Write everything.
+    pub fn flush(&mut self, counters: &Shard, arena: &mut [u8], queues: &[Option<Queue>]) {
+        for run in self.coalescer.runs() {
+            let Some(Some(queue)) = queues.get(run.owner as usize) else {
+                counters.add(Counter::NotRunning, u64::from(run.packets));
+                continue;
+            };
+            let header = self.coalescer.finish(run, arena).octets();
+            let mut slices = [IoSlice::new(&[]); MAX_PACKETS + 1];
+            slices[0] = IoSlice::new(&header);
+            let mut used = 1;
+            for place in self.coalescer.pieces(run) {
+                slices[used] = IoSlice::new(&arena[place]);
+                used += 1;
+            }
+            let interface = &queue.iface.counters;
+            match queue.tun.write(&slices[..used]) {
+                Ok(()) => interface.input(u64::from(run.packets), run.octets()),
+                Err(_) => {
+                    counters.add(Counter::TunWrite, u64::from(run.packets));
+                    interface.input_errors.fetch_add(u64::from(run.packets), Relaxed);
+                }
+            }
+        }
+        self.coalescer.clear();
+    }
+}

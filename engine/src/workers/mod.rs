@@ -1,0 +1,181 @@
+//! Threads that carry packets, each with its own sockets and its own queue of every interface.
+
+pub mod deliver;
+pub mod inbound;
+pub mod mailbox;
+pub mod network;
+pub mod outbound;
+pub mod outbox;
+pub mod pmtu;
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use crate::counters::{Counter, Counters, Shard};
+use crate::events::{Event, Events};
+use crate::io::epoll::{self, Epoll, Ready};
+use crate::sadb::Snapshot;
+use inbound::Inbound;
+use mailbox::{Command, Mailbox, Queue};
+use network::{Network, Port};
+use outbound::Outbound;
+
+/// What workers and the control side have in common.
+pub struct Shared {
+    pub snapshot: ArcSwap<Snapshot>,
+    pub events: Events,
+    pub counters: Counters,
+    pub workers: usize,
+    started: Instant,
+}
+
+impl Shared {
+    pub fn new(workers: usize) -> io::Result<Self> {
+        Ok(Self {
+            snapshot: ArcSwap::default(),
+            events: Events::new()?,
+            counters: Counters::new(workers),
+            workers,
+            started: Instant::now(),
+        })
+    }
+
+    /// Milliseconds since the engine was made.
+    pub fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Queue an event that is not IKE's.
+    pub fn tell(&self, counters: &Shard, event: Event) {
+        if !self.events.push(event) {
+            counters.add(Counter::Event, 1);
+        }
+    }
+}
+
+/// One worker's own things.  `queues` has its place for each interface by slot.
+struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    network: Arc<Network>,
+    mailbox: Arc<Mailbox>,
+    epoll: Epoll,
+    queues: Vec<Option<Queue>>,
+    outbound: Outbound,
+    inbound: Inbound,
+}
+
+const TOKEN_MAILBOX: u64 = 0;
+const TOKEN_PORT: u64 = 1 << 32;
+const TOKEN_QUEUE: u64 = 2 << 32;
+
+/// Start worker `index`.
+pub fn start(
+    index: usize,
+    shared: Arc<Shared>,
+    network: Arc<Network>,
+    mailbox: Arc<Mailbox>,
+) -> io::Result<JoinHandle<()>> {
+    let epoll = Epoll::new()?;
+    epoll.add(mailbox.fd(), epoll::READ, TOKEN_MAILBOX)?;
+    for port in network.ports_of(index) {
+        let interest = if port.receives() { epoll::READ } else { epoll::ERRORS_ONLY };
+        if let Some(socket) = network.socket(port, index) {
+            epoll.add(socket.fd(), interest, TOKEN_PORT | port as u64)?;
+        }
+    }
+    let (outbound, inbound) = (Outbound::new(), Inbound::new());
+    let mut worker = Worker { index, shared, network, mailbox, epoll, queues: Vec::new(), outbound, inbound };
+    std::thread::Builder::new().name(format!("esp{index}")).spawn(move || {
+        let shared = worker.shared.clone();
+        let ended = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic_text(&*panic).to_owned(),
+        };
+        shared.events.push(Event::Fatal(format!("ESP worker {index} ended: {ended}")));
+    })
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
+}
+
+impl Worker {
+    /// Until told to stop.
+    fn run(&mut self) -> io::Result<()> {
+        let mut ready = Ready::new();
+        loop {
+            self.epoll.wait(&mut ready)?;
+            for i in 0.. {
+                let Some((token, what)) = ready.get(i) else { break };
+                match token & (u64::MAX << 32) {
+                    TOKEN_PORT => {
+                        if let Some(port) = Port::from_token(token as u32) {
+                            self.port_ready(port, what);
+                        }
+                    }
+                    TOKEN_QUEUE => self.queue_ready(token as u32 as usize),
+                    _ => {
+                        if self.obey() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn port_ready(&mut self, port: Port, what: u32) {
+        let Some(socket) = self.network.socket(port, self.index) else { return };
+        if what & epoll::ERROR != 0 {
+            let counters = self.shared.counters.worker(self.index);
+            pmtu::take_errors(&self.shared, counters, socket);
+        }
+        if what & epoll::READ != 0 {
+            self.inbound.drain(&self.shared, self.index, port, socket, self.network.number(port), &self.queues);
+        }
+    }
+
+    fn queue_ready(&mut self, slot: usize) {
+        let Some(Some(queue)) = self.queues.get(slot) else { return };
+        if !self.outbound.drain(&self.shared, self.index, &self.network, queue) {
+            // The device is gone under us: an epoll that goes on reporting it would spin.
+            self.epoll.remove(queue.tun.fd());
+        }
+    }
+
+    /// Carry out what the control side asks; true when that is to stop.
+    fn obey(&mut self) -> bool {
+        for command in self.mailbox.take() {
+            match command {
+                Command::Attach { slot, queue } => {
+                    if self.queues.len() <= slot {
+                        self.queues.resize_with(slot + 1, || None);
+                    }
+                    if queue.reads {
+                        if let Err(error) = self.epoll.add(queue.tun.fd(), epoll::READ, TOKEN_QUEUE | slot as u64) {
+                            let text = format!("{}: cannot wait for packets: {error}", queue.iface.name);
+                            self.shared.events.push(Event::Fatal(text));
+                        }
+                    }
+                    self.queues[slot] = Some(queue);
+                }
+                Command::Detach { slot, done } => {
+                    if let Some(queue) = self.queues.get_mut(slot).and_then(Option::take) {
+                        self.epoll.remove(queue.tun.fd());
+                    }
+                    done.arrive();
+                }
+                Command::Stop => return true,
+            }
+        }
+        false
+    }
+}

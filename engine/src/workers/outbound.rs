@@ -1,0 +1,153 @@
+//! From a TUN queue to the network: read, segment, encapsulate, seal, send.
+
+use std::io::ErrorKind;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Shared;
+use super::mailbox::Queue;
+use super::network::Network;
+use super::outbox::{Exit, Outbox, Terms};
+use super::pmtu::{self, Relay};
+use crate::counters::{Counter, Shard};
+use crate::esp::segment::Plan;
+use crate::esp::vnet::{self, Header};
+use crate::esp::{ecn, frame, mss};
+use crate::events::Event;
+use crate::sadb::sa::{Refusal, Sa};
+
+/// Reads from one interface before the next has its turn.
+const TURN: usize = 64;
+/// A vnet header in front of the largest IP packet.
+const BUFFER: usize = vnet::LEN + 65_536;
+
+pub struct Outbound {
+    buffer: Box<[u8]>,
+    outbox: Outbox,
+    relay: Relay,
+}
+
+impl Outbound {
+    pub fn new() -> Self {
+        Self { buffer: vec![0; BUFFER].into(), outbox: Outbox::new(), relay: Relay::default() }
+    }
+
+    /// Carry what waits in `queue`; false when its device is gone.
+    pub fn drain(&mut self, shared: &Shared, worker: usize, network: &Network, queue: &Queue) -> bool {
+        let counters = shared.counters.worker(worker);
+        // Looked up once a turn, as sec(4)'s drain task does: an SA that is replaced meanwhile is still good.
+        let sa = queue.iface.outbound.load();
+        let socket = sa.as_deref().and_then(|sa| network.esp(&sa.destination, sa.encap.is_some(), worker));
+        let exit = sa.as_deref().zip(socket).map(|(sa, socket)| Exit {
+            shared,
+            counters,
+            sa,
+            socket,
+            now_ms: shared.now_ms(),
+        });
+        let mut alive = true;
+        for _ in 0..TURN {
+            match queue.tun.read(&mut self.buffer) {
+                Ok(len) => match &exit {
+                    Some(exit) => self.packet(exit, queue, len),
+                    None => drop_without_sa(counters, queue, sa.is_some()),
+                },
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Err(_) => {
+                    alive = false;
+                    break;
+                }
+            }
+        }
+        if let Some(exit) = &exit {
+            self.outbox.flush(exit);
+        }
+        alive
+    }
+
+    fn packet(&mut self, exit: &Exit<'_>, queue: &Queue, len: usize) {
+        let (sa, iface) = (exit.sa, &queue.iface);
+        let Some((header, packet)) = self.buffer[..len].split_first_chunk_mut::<{ vnet::LEN }>() else { return };
+        let header = Header::read(header);
+        let Some(plan) = Plan::new(&header, packet) else {
+            drop_packets(exit.counters, Counter::InnerMalformed, sa, 1);
+            return;
+        };
+        if iface.running_slot().is_none() {
+            drop_packets(exit.counters, Counter::NotRunning, sa, plan.count() as u64);
+            return;
+        }
+        if iface.mss_clamp.load(Relaxed) {
+            let mtu = sa.inner_mtu(exit.now_ms).unwrap_or(usize::MAX).min(iface.mtu.load(Relaxed) as usize);
+            mss::clamp(packet, &plan.ip, mtu, header.flags & vnet::NEEDS_CSUM != 0);
+        }
+        let mut terms = Terms { tos: ecn::outer(plan.ip.tos), dont_fragment: iface.tunneldf.load(Relaxed) };
+        if terms.dont_fragment {
+            if let Some(mtu) = sa.inner_mtu(exit.now_ms).filter(|mtu| plan.largest() > *mtu) {
+                if !pmtu::may_fragment(&plan.ip, plan.largest()) {
+                    drop_packets(exit.counters, Counter::TooBig, sa, plan.count() as u64);
+                    self.relay.answer(exit.counters, &queue.tun, packet, &plan.ip, mtu, exit.now_ms);
+                    return;
+                }
+                terms.dont_fragment = false;
+            }
+        }
+        seal(&mut self.outbox, exit, &plan, packet, terms);
+    }
+}
+
+/// Seal the packets of `plan` into the outbox, and send it where a batch ends.
+fn seal(outbox: &mut Outbox, exit: &Exit<'_>, plan: &Plan, packet: &[u8], terms: Terms) {
+    let (sa, state) = (exit.sa, &exit.sa.state);
+    let (transform, shape) = (&*state.transform, state.transform.shape());
+    let admission = state.admit(plan.count() as u64, plan.span(0, plan.count()) as u64);
+    if let Some((kind, limit)) = admission.reached {
+        let event = Event::Expire { spi: sa.spi, outbound: true, destination: sa.destination, kind, limit };
+        exit.shared.tell(exit.counters, event);
+    }
+    if let Some(refusal) = admission.refused {
+        let counter = match refusal {
+            Refusal::HardLifetime => Counter::HardLifetime,
+            Refusal::SequenceExhausted => Counter::SeqExhausted,
+        };
+        drop_packets(exit.counters, counter, sa, plan.count() as u64 - admission.packets);
+    }
+    let admitted = admission.packets as usize;
+    let stride = shape.sealed_len(plan.largest());
+    let mut done = 0;
+    while done < admitted {
+        let mut room = outbox.room(terms, stride);
+        if room == 0 || plan.is_super() {
+            outbox.flush(exit);
+            room = outbox.room(terms, stride);
+        }
+        let count = room.min(admitted - done);
+        let last = shape.sealed_len(plan.len(done + count - 1));
+        let octets = (count - 1) * stride + last;
+        let out = outbox.add(terms, stride, count, octets, plan.span(done, count) as u64);
+        let first = admission.first_sequence + done as u64;
+        for (i, esp) in out.chunks_mut(stride).enumerate() {
+            let len = plan.len(done + i);
+            plan.write(done + i, packet, &mut esp[shape.before()..shape.before() + len]);
+            frame::write(shape, sa.spi, first + i as u64, len, esp);
+        }
+        transform.seal_run(first, stride, out);
+        done += count;
+    }
+    if plan.is_super() {
+        // What is carried over into the next batch puts PSH amid it and halves the receiver's runs.
+        outbox.flush(exit);
+    }
+}
+
+fn drop_without_sa(counters: &Shard, queue: &Queue, has_sa: bool) {
+    // With an SA it is the socket that is missing: no IPv6, or no CAP_NET_RAW.
+    counters.add(if has_sa { Counter::Send } else { Counter::NoSa }, 1);
+    queue.iface.counters.output_errors.fetch_add(1, Relaxed);
+}
+
+fn drop_packets(counters: &Shard, counter: Counter, sa: &Sa, packets: u64) {
+    counters.add(counter, packets);
+    sa.state.drops.fetch_add(packets, Relaxed);
+    sa.iface.counters.output_errors.fetch_add(packets, Relaxed);
+}
