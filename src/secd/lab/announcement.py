@@ -17,7 +17,7 @@ from rich.console import Console
 from secd.lab import bird, openbgpd, scenario, secd, strongswan
 from secd.lab.bird import Bird
 from secd.lab.checks import Checks
-from secd.lab.commands import LabError, wait_until
+from secd.lab.commands import LabError, missing_rights, wait_until
 from secd.lab.failover import Failover, fail_over
 from secd.lab.namespaces import Host, Lab
 from secd.lab.openbgpd import OpenBGPD
@@ -60,6 +60,8 @@ class Stage:
 def announce(console: Console, *, peer: PeerKind = "strongswan", json_file: Path | None = None) -> int:
     """Run the whole scenario; give the exit status: 0 when every check passed."""
     stage = Stage(console, Checks(), time.monotonic())
+    if lacking := missing_rights():
+        raise LabError(lacking)
     lab = Lab()
     try:
         stage.checks.facts |= _facts(peer)

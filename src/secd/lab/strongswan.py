@@ -26,6 +26,8 @@ PLUGINS = (
 )
 MARK = "0x42"
 DEVICE = "ipsec0"
+#: Where Debian has it; it is on nobody's PATH.
+CHARON = "/usr/lib/ipsec/charon"
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Charon:
         self.host, self.tunnels = host, tunnels
         host.write("/etc/strongswan.conf", strongswan_conf(backend, log_level, charon or {}))
         self._write(tunnels)
-        program = find("charon", package="strongswan-charon", also=["/usr/lib/ipsec/charon"])
+        program = find("charon", package="strongswan-charon", also=[CHARON])
         self.daemon = Daemon(host, "charon", program)
         try:
             self._wait()
@@ -241,7 +243,7 @@ def swanctl_conf(tunnels: Sequence[Tunnel]) -> str:
 
 def version() -> str:
     """Give the version of the strongSwan that is installed: `strongSwan 5.9.8`."""
-    program = find("charon", package="strongswan-charon", also=["/usr/lib/ipsec/charon"])
+    program = find("charon", package="strongswan-charon", also=[CHARON])
     return run(program, "--version").stdout.strip().removeprefix("Linux ")
 
 
