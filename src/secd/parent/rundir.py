@@ -19,17 +19,19 @@ class RunDirectory:
     def __init__(self) -> None:
         """Make the directory (0700) if need be and lock it."""
         self.path = run_directory()
-        self._made = _make(self.path)
+        made = _make(self.path)
         self._lock_path = self.path / "secd.lock"
+        # A lock that nobody holds was left by an instance that was killed: what it made is ours to take away.
+        self._remove = made or self._lock_path.exists()
         self._lock = _lock(self._lock_path)
 
     def close(self) -> None:
-        """Leave nothing behind: sockets, lock, and the directory if we made it."""
+        """Leave nothing behind: sockets, lock, and the directory unless somebody else made it."""
         for name in ("secd.sock", "sadb.sock", "iked.sock"):
             (self.path / name).unlink(missing_ok=True)
         self._lock_path.unlink(missing_ok=True)
         os.close(self._lock)
-        if self._made:
+        if self._remove:
             try:
                 self.path.rmdir()
             except OSError:
