@@ -51,6 +51,10 @@ U16 = st.integers(0, 0xFFFF)
 U32 = st.integers(0, 0xFFFFFFFF)
 DATA = st.binary(max_size=40)
 
+#: No example may take this long, however busy the machine is.
+BOUNDED = settings(deadline=2000)
+MANY = settings(BOUNDED, max_examples=500)
+
 #: strongSwan's names of hashes that we call otherwise.
 HASH_NAMES = {"sha256": "sha2-256", "sha384": "sha2-384", "sha512": "sha2-512"}
 
@@ -111,6 +115,7 @@ def assert_encoded_as_received(first: int, body: bytes, *, padded: bool) -> None
         assert body.startswith(chain.octets)
 
 
+@BOUNDED
 @given(st.binary(max_size=200))
 def test_any_datagram_is_a_header_or_a_wire_error(datagram: bytes) -> None:
     major_version(datagram)
@@ -121,12 +126,13 @@ def test_any_datagram_is_a_header_or_a_wire_error(datagram: bytes) -> None:
     assert header.encode() == datagram[:HEADER_OCTETS]
 
 
+@BOUNDED
 @given(U8, st.binary(max_size=300), st.booleans())
 def test_any_octets_are_payloads_or_a_wire_error(first: int, body: bytes, padded: bool) -> None:
     assert_encoded_as_received(first, body, padded=padded)
 
 
-@settings(max_examples=500)
+@MANY
 @given(
     st.sampled_from(CORPUS),
     st.lists(st.tuples(st.integers(0, 2000), U8), max_size=4),
@@ -172,6 +178,7 @@ payloads: st.SearchStrategy[Payload] = st.one_of(
 )
 
 
+@BOUNDED
 @given(st.lists(payloads, min_size=1, max_size=6), st.binary(min_size=8, max_size=8).filter(any), U32)
 def test_every_message_that_we_can_say_is_understood(chain: list[Payload], cookie: bytes, message_id: int) -> None:
     datagram = encode_message(Header(cookie, cookie, 32, 0, message_id), chain)
@@ -179,6 +186,7 @@ def test_every_message_that_we_can_say_is_understood(chain: list[Payload], cooki
     assert list(parse_payloads(header.next_payload, datagram[HEADER_OCTETS:]).payloads) == chain
 
 
+@BOUNDED
 @given(st.binary(max_size=100), st.binary(min_size=16, max_size=16))
 def test_any_ciphertext_is_decrypted_or_a_wire_error(ciphertext: bytes, key: bytes) -> None:
     state = ikev1.CbcState(cipher_named("aes"), key, bytes(16)).phase2(hash_named("sha1"), 7)
