@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from secd.conf.compile import Compiled
 from secd.conf.diagnostics import Diagnostic
+from secd.conf.grammar import Parsed
+from secd.conf.unparse import rules_text
 from secd.sadb.messages import SA, Entry, FromServer
 
 
@@ -20,10 +22,13 @@ def print_json(value: Any) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def print_checked(diagnostics: Iterable[Diagnostic], compiled: Compiled | None, *, with_keys: bool) -> None:
-    """Print what a configuration comes to (nothing after an error) and what was found wrong with it."""
+def print_checked(
+    parsed: Parsed, diagnostics: Iterable[Diagnostic], compiled: Compiled | None, *, with_keys: bool
+) -> None:
+    """Print a configuration's rules, what they come to (nothing after an error), and what was found wrong with it."""
     print_json(
         {
+            "rules": list(rules_text(parsed.rules, with_keys=with_keys)),
             "connections": [rule.connection for rule in compiled.connections] if compiled else [],
             "manual": [
                 {"origin": rule.origin, "sa": rule.sa if with_keys else _without_keys(rule.sa)}

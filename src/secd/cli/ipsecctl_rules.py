@@ -41,7 +41,7 @@ def rules(options: Options) -> bool:
     if options.json:
         from secd.cli.ipsecctl_json import print_checked
 
-        print_checked(diagnostics, None if verdict else compiled, with_keys=options.keys)
+        print_checked(parsed, diagnostics, None if verdict else compiled, with_keys=options.keys)
     if verdict or compiled is None:
         print(verdict, file=sys.stderr)
         return False
