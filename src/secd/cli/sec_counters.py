@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secd.cli.output import OK, Parser, clean, print_json
-from secd.cli.sec_seam import Seam
+from secd.cli.sec_seam import data_plane
 
 
 def main(arguments: list[str]) -> int:
@@ -16,8 +16,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-a", "--all", action="store_true", help="those at zero too")
     parser.add_argument("--json", action="store_true", help="all of them as JSON, one object")
     options = parser.parse_args(arguments)
-    with Seam() as seam:
-        counters = dict(sorted(seam.counters().items()))
+    with data_plane() as sadb:
+        counters = dict(sorted(sadb.counters().items()))
     if options.json:
         print_json(counters)
         return OK

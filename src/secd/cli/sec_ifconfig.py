@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from secd.cli.output import FAILED, OK, USAGE, CommandError, Parser, clean, complain, print_json
+from secd.cli.output import OK, USAGE, CommandError, Parser, clean, complain, print_json
 from secd.cli.sec_interface import Changer, read_interface, read_interfaces
-from secd.cli.sec_seam import Seam
+from secd.cli.sec_seam import create, data_plane
 from secd.cli.sec_show import Shown, flag_names, ifconfig_lines
 from secd.conf.hostname_settings import interface_unit
 from secd.conf.hostname_words import WordError, ifconfig_settings
@@ -66,8 +66,8 @@ def show(interfaces: Sequence[Shown], *, as_json: bool) -> int:
 def _with_options(interfaces: Sequence[Shown]) -> list[dict[str, object]]:
     """As data, with flags by name, and with what only the data plane knows, if it can be asked."""
     try:
-        with Seam() as seam:
-            served = seam.interfaces()
+        with data_plane() as sadb:
+            served = {entry.name: entry for entry in sadb.interfaces()}
     except CommandError as error:
         complain("sec ifconfig", f"tunneldf and mssclamp are not known: {error}")
         served = {}
@@ -83,22 +83,22 @@ def _with_options(interfaces: Sequence[Shown]) -> list[dict[str, object]]:
 
 def change(name: str, parameters: list[str]) -> int:
     """Carry out parameters, all of them understood before the first is carried out."""
-    create = parameters[0] == "create"
+    creates = parameters[0] == "create"
     destroy = parameters[-1] == "destroy"
     if destroy and len(parameters) > 1:
         raise CommandError("destroy stands alone", USAGE)
     try:
-        settings = ifconfig_settings(parameters[create:] if not destroy else [])
+        settings = ifconfig_settings(parameters[creates:] if not destroy else [])
     except WordError as error:
         raise CommandError(str(error), USAGE) from error
     if destroy:
-        with Seam() as seam:
-            seam.destroy(name)
+        with data_plane() as sadb:
+            sadb.destroy(name)
         return OK
-    if create:
-        with Seam() as seam:
-            if not seam.create(name) and not settings:
-                raise CommandError(f"{name}: it exists already", FAILED)
+    if creates:
+        with data_plane() as sadb:
+            if not create(sadb, name) and not settings:
+                raise CommandError(f"{name}: it exists already")
     with Netlink() as netlink:
         changer = Changer(netlink, name)
         for setting in settings:

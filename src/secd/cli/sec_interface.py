@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from secd.cli.output import CommandError
-from secd.cli.sec_seam import Seam
+from secd.cli.sec_seam import set_option
 from secd.cli.sec_show import Shown
 from secd.conf.hostname_settings import (
     InterfaceAddress,
@@ -163,17 +163,8 @@ class Changer:
     # -- what netlink does not do -------------------------------------------------------------------------
 
     def _set_option(self, setting: SetOption) -> list[str]:
-        with Seam() as seam:
-            entry = seam.interfaces().get(self._name)
-            if entry is None:
-                raise CommandError(f"{self._name}: the data plane does not serve it")
-            if (entry.tunneldf if setting.name == "tunneldf" else entry.mss_clamp) == setting.on:
-                return []
-            if setting.name == "tunneldf":
-                seam.set(self._name, tunneldf=setting.on)
-            else:
-                seam.set(self._name, mss_clamp=setting.on)
-        return [setting.name if setting.on else f"-{setting.name}"]
+        changed = set_option(self._name, setting.name, on=setting.on)
+        return [setting.name if setting.on else f"-{setting.name}"] if changed else []
 
     def _set_rdomain(self, number: int) -> list[str]:
         if _rdomain(self._name) == number:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from secd.cli.output import FAILED, OK, CommandError, Parser, complain
 from secd.cli.sec_interface import Changer
-from secd.cli.sec_seam import Seam
+from secd.cli.sec_seam import create, data_plane
 from secd.conf.hostname import HostnameError, InterfaceFile, read_hostname
 from secd.conf.hostname_settings import RunCommand, SetAddress, SetOption, Setting, interface_unit
 from secd.netlink import Netlink
+from secd.sadb.client import SADB
 
 _PROGRAM = "sec netstart"
 
@@ -33,10 +34,10 @@ def main(arguments: list[str]) -> int:
     if options.check or not files:
         return OK
     failed = False
-    with Netlink() as netlink, Seam() as seam:
+    with Netlink() as netlink, data_plane() as sadb:
         for file in files:
             try:
-                for line in start(netlink, seam, file):
+                for line in start(netlink, sadb, file):
                     if options.verbose:
                         print(f"{file.interface}: {line}", flush=True)
             except CommandError as error:
@@ -68,12 +69,12 @@ def read_files(directory: Path, names: list[str]) -> list[InterfaceFile]:
     return files
 
 
-def start(netlink: Netlink, seam: Seam, file: InterfaceFile) -> Iterator[str]:
+def start(netlink: Netlink, sadb: SADB, file: InterfaceFile) -> Iterator[str]:
     """Make one interface what its file says, line by line; yield what had to be changed.
 
     Whatever fails does not keep the lines after it from being carried out; CommandError at the end has it all.
     """
-    if seam.create(file.interface):
+    if create(sadb, file.interface):
         yield "created"
     changer = Changer(netlink, file.interface)
     yield from changer.keep_only(file.addresses)

@@ -23,7 +23,7 @@ from secd.cli.output import (
     table,
 )
 from secd.cli.sec_interface import read_interfaces
-from secd.cli.sec_seam import Seam
+from secd.cli.sec_seam import data_plane
 from secd.cli.sec_tunnels import ESP, Tunnel, tunnels
 from secd.control import client
 from secd.ike.contract import ConnectionStatus, IKEStatus
@@ -87,8 +87,8 @@ def gather(only: str | None = None) -> Report:
 
 
 def _dump() -> list[Entry]:
-    with Seam() as seam:
-        return seam.sas()
+    with data_plane() as sadb:
+        return sadb.dump()
 
 
 def _or_note(ask: Callable[[], list[T]], notes: list[str]) -> list[T]:
