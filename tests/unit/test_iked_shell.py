@@ -458,10 +458,15 @@ async def test_after_the_farewell_nothing_is_done_any_more():
     world = await World().start()
     world.received()
     world.machine.script["shutdown"] = lambda m: m.out.append(SEND)
-    world.shell.shutdown()
-    assert world.received() == [Batch((SENT,))]
+    done = []
+    world.shell.shutdown(lambda: done.append(True))
+    batch, question = world.received()
+    assert batch == Batch((SENT,))
     await world.event(FROM_PEER)
     assert world.machine.calls[-1] == ("shutdown",)
+    assert not done  # until the data plane has seen it all
+    await world.event(Failed(question.seq, errno.ESRCH, "no such SA"))
+    assert done
 
 
 @run

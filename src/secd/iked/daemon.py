@@ -29,9 +29,9 @@ from secd.ipc.channel import Channel
 from secd.ipc.privileges import Outcome
 
 #: Seconds after which a loss of the data plane ends us, if the parent has not.
-LOST_SEAM = 3.0
-#: Seconds for the last messages to leave.
-FAREWELL = 0.2
+LOST_SEAM = 1.0
+#: Seconds that the farewell to all peers may take.
+FAREWELL = 3.0
 
 
 class Sockets(msgspec.Struct, frozen=True):
@@ -82,7 +82,6 @@ class Daemon:
         await self._ended.wait()
         self._control.close()
         self._computer.close()
-        await asyncio.sleep(FAREWELL)
 
     def _send_line(self, line: LogLine) -> None:
         self._family.send(line)
@@ -101,8 +100,8 @@ class Daemon:
                 self._shell.configure(self._connections)
                 self._connections = []
             case Stop():
-                self._shell.shutdown()
-                self._ended.set()
+                self._shell.shutdown(self._ended.set)
+                self._loop.call_later(FAREWELL, self._ended.set)
 
     def _on_close(self, _reason: str) -> None:
         """Without a parent there is nobody to work for."""

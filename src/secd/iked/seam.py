@@ -66,6 +66,11 @@ class Seam:
         self._dumps[seq] = [], on_entries
         self.send(Dump(seq))
 
+    def sync(self, on_done: Callable[[], None]) -> None:
+        """Call `on_done` when the data plane has done everything that it was sent so far."""
+        # Any question will do: they are answered in order.  No SA can have this address.
+        self.get(0x100, "0.0.0.0", lambda _: on_done())  # noqa: S104
+
     def send(self, request: Request) -> None:
         """Send one request."""
         self._channel.send(request)

@@ -26,7 +26,7 @@ from secd.sadb.messages import Checkpoint, Datagram, Entry, Event, Expire, Faile
 T = TypeVar("T")
 
 #: Events that wait until the checkpoints are taken up and the configuration is there.
-MAX_EARLY = 4096
+MAX_EARLY = 512
 #: An SA whose timers or answers raise is taken up from its checkpoint so often, then dropped, alone.
 MAX_RESCUES = 2
 #: Seconds to the next call of the timer at least: after an exception, and always.
@@ -72,11 +72,12 @@ class Shell:
         else:
             self._start()
 
-    def shutdown(self) -> None:
-        """Say goodbye to the peers; after this nothing is done any more."""
+    def shutdown(self, on_done: Callable[[], None]) -> None:
+        """Say goodbye to the peers and do nothing any more; `on_done` is called when all of it was sent."""
         if self._running:
             self._step("saying goodbye", self._machine.shutdown)
         self._halt()
+        self._seam.sync(on_done)
 
     def _halt(self) -> None:
         self.stopped = True

@@ -63,5 +63,5 @@ async def _run(name: str, command: list[str], log: Callable[[str, str, str], Non
     for line in output.decode(errors="replace").splitlines():
         log("info" if process.returncode == 0 else "error", line, name)
     if process.returncode:
-        log("error", f"failed (status {process.returncode}): nothing of it was loaded", name)
+        log("error", f"failed (status {process.returncode})", name)
     return process.returncode == 0

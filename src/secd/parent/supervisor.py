@@ -123,7 +123,7 @@ class Supervisor:
             self._boot()
         if self._booting:
             await self._booting
-        self._notify("READY=1", f"STATUS={len(self._configuration.connections())} tunnels configured")
+        self._notify("READY=1", f"STATUS={self._tunnels()} configured")
         self._say("info", "ready")
 
     # -- the children -------------------------------------------------------------------------------------
@@ -277,10 +277,14 @@ class Supervisor:
                 return Refused(tuple(f"{load.source}: {error}"[:1024] for error in errors))
             self._configuration.commit(prepared)
             self._configure()
-        tunnels = len(self._configuration.connections())
-        self._say("info", f"{'took rules away as' if load.delete else 'loaded'} {load.source}: {tunnels} tunnels now")
-        self._notify(f"STATUS={tunnels} tunnels configured")
+        tunnels = self._tunnels()
+        self._say("info", f"{'took rules away as' if load.delete else 'loaded'} {load.source}: {tunnels} now")
+        self._notify(f"STATUS={tunnels} configured")
         return Accepted(tuple(warning[:1024] for warning in prepared.warnings))
+
+    def _tunnels(self) -> str:
+        number = len(self._configuration.connections())
+        return f"{number} tunnel{'' if number == 1 else 's'}"
 
     def _configure(self) -> None:
         """Tell iked the whole of it."""
