@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -25,14 +25,14 @@ DEMO = (str(scripts_directory() / "sec"), "lab", "announcement")
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, object]]:
     """What the demo printed, and what it wrote."""
-    before = _traces()
-    file = tmp_path_factory.mktemp("demo") / "result.json"
+    file = tmp_path_factory.mktemp("result") / "result.json"
     started = time.monotonic()
-    result = subprocess.run([*DEMO, "--json", str(file)], capture_output=True, text=True, check=False, timeout=100)
-    assert result.returncode == 0, result.stdout + result.stderr
+    demo = Run(tmp_path_factory.mktemp("demo"), "--json", str(file))
+    printed, _ = demo.process.communicate(timeout=100)
+    assert demo.process.returncode == 0, printed
     assert time.monotonic() - started < 60
-    assert _traces() == before
-    return result.stdout, json.loads(file.read_text())
+    assert demo.left_behind() == []
+    return printed, json.loads(file.read_text())
 
 
 def test_every_check_passes(shown: tuple[str, dict[str, object]]) -> None:
@@ -66,17 +66,19 @@ def test_our_own_gateways_do_as_well() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at", ["the gateways", "IKEv1 main mode", "the cable"])
-def test_nothing_stays_behind_when_it_is_stopped(number: signal.Signals, at: str) -> None:
-    before = _traces()
-    demo = subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert demo.stdout
-    for line in demo.stdout:
+def test_nothing_stays_behind_when_it_is_stopped(number: signal.Signals, at: str, tmp_path: Path) -> None:
+    demo = Run(tmp_path)
+    assert demo.process.stdout
+    for line in demo.process.stdout:
         if at in line:
             break
-    os.kill(demo.pid, number)
-    demo.communicate(timeout=20)
-    assert demo.returncode == 128 + number
-    assert _traces() == before
+    names = {path.name.removeprefix("secd-lab.") for path in tmp_path.iterdir()}
+    demo.process.send_signal(number)
+    demo.process.communicate(timeout=20)
+    assert demo.process.returncode == 128 + number
+    assert demo.left_behind() == []
+    assert len(names) == 1
+    assert names.pop() not in run("ip", "netns", "list").stdout
 
 
 def test_without_strongswan_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,22 +97,23 @@ def test_without_rights_it_says_which() -> None:
     assert "this needs root: it makes network namespaces" in result.stdout + result.stderr
 
 
-def _traces() -> tuple[set[str], set[str], set[str]]:
-    """What a run might leave: namespaces, files, processes of its daemons."""
-    namespaces = {line.split()[0] for line in run("ip", "netns", "list").stdout.splitlines()}
-    files = {path.name for path in Path(tempfile.gettempdir()).glob("secd-l*")}
-    daemons = {
-        entry.name
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and _command(entry) in {"charon", "bgpd", "bird", "secd", "ping"}
-    }
-    return namespaces, files, daemons
+class Run:
+    """The demo in a temporary directory of its own, by which everything that it starts is known."""
 
+    def __init__(self, directory: Path, *options: str) -> None:
+        """Start it."""
+        self._directory = directory
+        self.process = subprocess.Popen(
+            [*DEMO, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "TMPDIR": str(directory)},
+        )  # fmt: skip
 
-def _command(entry: Path) -> str:
-    try:
-        if (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return ""
-        return (entry / "comm").read_text().strip()
-    except OSError:
-        return ""
+    def left_behind(self) -> list[str]:
+        """Files, processes, and namespaces with a process of its."""
+        mark = f"TMPDIR={self._directory}".encode()
+        found = [path.name for path in self._directory.iterdir()]
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(f"process {entry.name} {(entry / 'comm').read_text().strip()}")
+        return found

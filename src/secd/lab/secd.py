@@ -41,15 +41,9 @@ class Secd:
             self.daemon.stop()
             raise
 
-    def wait_ready(self) -> None:
-        """Wait until all three processes serve."""
-        self.daemon.wait_until(self._serves, START_TIMEOUT, "its control sockets")
-
-    def _serves(self) -> bool:
-        if not self.daemon.running:
-            raise LabError(f"{self.host.name}: secd ended\n{self.daemon.tail()}")
-        sockets = ("secd.sock", "sadb.sock", "iked.sock")
-        return all(self.host.path(f"/run/secd/{name}").exists() for name in sockets)
+    def wait_ready(self, *, after: int = 0) -> None:
+        """Wait until its log, from offset `after` on, says that all three processes serve and the boot files are in."""
+        self.daemon.wait_for(rf"^secd\[{self.daemon.pid}\]: ready$", START_TIMEOUT, after=after)
 
     def ipsecctl(self, *argv: str, text: str | None = None) -> str:
         """Run ipsecctl(8) and give what it prints."""
