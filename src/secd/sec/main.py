@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from secd._engine import Engine
+from secd.ipc.title import show_as
 from secd.netlink import Monitor, Netlink
 from secd.sec import sandbox
 from secd.sec.clients import Doorkeeper
@@ -140,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--natt-port", type=int, default=4500)
     parser.add_argument("--workers", type=int, default=0, help="0: one a core")
     options = parser.parse_args(arguments)
+    show_as("secd: sadb")
 
     async def run() -> int:
         return await Process(options).run()
