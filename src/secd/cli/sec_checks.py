@@ -19,6 +19,8 @@ from msgspec import Struct
 
 from secd.cli.sec_show import Shown
 from secd.cli.sec_tunnels import ESP, Tunnel
+from secd.conf.compile import compile_rules
+from secd.conf.grammar import parse_file
 from secd.conf.hostname import HostnameError, read_hostname
 from secd.conf.hostname_settings import MTU_MIN, interface_unit
 
@@ -212,6 +214,20 @@ def files(directory: str = "/etc") -> Iterator[Finding]:
             yield Finding("ok", path.name, "understood")
         else:
             yield Finding("note", path.name, f"it does not set {interface} up", "add a line `up`")
+
+
+def rules(directory: str = "/etc") -> Iterator[Finding]:
+    """ipsec.conf can be loaded."""
+    path = Path(directory) / "ipsec.conf"
+    if not path.exists():
+        return
+    parsed = parse_file(str(path))
+    found = [*parsed.diagnostics.all, *compile_rules(parsed.rules).diagnostics.all]
+    if not found:
+        yield Finding("ok", path.name, "understood")
+    for diagnostic in found:
+        level: Literal["note", "bad"] = "bad" if diagnostic.severity == "error" else "note"
+        yield Finding(level, path.name, str(diagnostic), diagnostic.hint or f"put it right, then ipsecctl -f {path}")
 
 
 # -- packet sizes -----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
         "Check this host, secd and its tunnels; each line is a finding, and what to do about it.",
         "Exit codes: 0 nothing is bad, 1 something is, 2 usage.",
     )
-    parser.add_argument("--dir", default="/etc", help="where the hostname.secN files are (default: %(default)s)")
+    parser.add_argument("--dir", default="/etc", help="where ipsec.conf and hostname.secN are (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="as JSON, a list")
     options = parser.parse_args(arguments)
     findings: list[Finding] = []
@@ -48,6 +48,7 @@ def examine(directory: str) -> Iterator[Finding]:
     yield from checks.forwarding()
     yield from checks.time_of_day()
     yield from checks.files(directory)
+    yield from checks.rules(directory)
     interfaces = read_interfaces()
     yield from checks.reverse_path(interfaces)
     found: list[Tunnel] = []
