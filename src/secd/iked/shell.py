@@ -102,10 +102,11 @@ class Shell:
             return
         self._running = True
         if self._carrier.checkpoints:
-            self._logs.own("info", "restored", f"took up {len(self._carrier.checkpoints)} IKE SAs where they were")
+            self._logs.own("info", "restored", f"IKE SAs taken up where they were: {len(self._carrier.checkpoints)}")
+        self._step("applying the configuration", lambda now: self._machine.configure(connections, now))
+        # Only with its configuration does the machine know what it took up; what it changed has been sent before.
         believed = self._machine.installed()
         self._seam.dump(lambda entries: self._reconcile(believed, entries))
-        self._step("applying the configuration", lambda now: self._machine.configure(connections, now))
         while self._early:
             self.on_event(self._early.popleft())
 
