@@ -1,0 +1,135 @@
+"""Mismatches in words: what was seen, what was expected, and what to write in ipsec.conf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from secd.ike import identities, names
+from secd.ike.proposals import EspSuite, Suite
+from secd.ike.wire.payloads import IDPayload
+from secd.sadb.messages import Identity
+
+#: How many proposals of a side are listed.
+LISTED = 8
+S = TypeVar("S", Suite, EspSuite)
+
+
+def no_proposal(peer: str, offered: Sequence[S], accepted: Sequence[S], origin: str) -> str:
+    """We are the responder and take none of what `peer` offers."""
+    text = f"no proposal of {peer} is acceptable: offered [{_list(offered)}], accepted here [{_list(accepted)}]"
+    pair = nearest(offered, accepted)
+    if pair is None:
+        return text
+    theirs, ours = pair
+    return f"{text}; nearest: {differences(theirs, ours)}; to accept it write `{theirs.words()}` at {origin}"
+
+
+def offer_refused(peer: str, offered: Sequence[S], origin: str) -> str:
+    """We are the initiator and `peer` takes none of what we offer."""
+    return (
+        f"{peer} accepts none of our proposals [{_list(offered)}]: NO-PROPOSAL-CHOSEN; write at {origin} what "
+        f"the peer's configuration or log says it accepts"
+    )
+
+
+def nearest(offered: Iterable[S], accepted: Sequence[S]) -> tuple[S, S] | None:
+    """The pair with the fewest differences."""
+    pairs = [(theirs, ours) for theirs in offered for ours in accepted]
+    return min(pairs, key=lambda pair: len(_differing(*pair)), default=None)
+
+
+def differences(theirs: Suite | EspSuite, ours: Suite | EspSuite) -> str:
+    """`enc aes-128, here aes-256; ...`; lifetimes are no difference, the smaller one is taken."""
+    return "; ".join(f"peer {a}, here {b}" for a, b in _differing(theirs, ours)) or "the way of authentication"
+
+
+def wrong_identity(peer: str, sent: Identity, expected: Iterable[Identity], origin: str) -> str:
+    """The peer has the right key but another name than expected."""
+    wanted = " or ".join(f"{each.type} {identities.words(each)}" for each in expected) or "none"
+    return (
+        f"{peer} calls itself {sent.type} {identities.words(sent)}, expected {wanted}; to accept it write "
+        f"`dstid {identities.words(sent)}` at {origin}"
+    )
+
+
+def our_identity_refused(peer: str, sent: Identity, origin: str) -> str:
+    """The peer does not accept how we call ourselves."""
+    return (
+        f"{peer} refuses our identity {sent.type} {identities.words(sent)}; write at {origin} "
+        f"`srcid NAME` with the name that the peer expects"
+    )
+
+
+def wrong_key_as_responder(peer: str, origins: Iterable[str]) -> str:
+    """Message 5 does not decrypt with any candidate's key."""
+    rules = ", ".join(dict.fromkeys(origins))
+    return (
+        f"message 5 of {peer} does not decrypt: the pre-shared keys differ; compare `psk` at {rules} with the key "
+        f"that the peer has for us"
+    )
+
+
+def wrong_key_as_initiator(peer: str, origin: str, why: str) -> str:
+    """No proper answer came to message 5, the first encrypted one."""
+    return (
+        f"{peer} {why} message 5, the first that is encrypted: most likely the pre-shared keys differ; compare "
+        f"`psk` at {origin} with the key that the peer has for us"
+    )
+
+
+def wrong_selectors(peer: str, theirs: IDPayload | None, ours: IDPayload | None) -> str:
+    """The peer wants a policy-based tunnel; `theirs` is its side of the traffic, `ours` the one it wants for us."""
+    return (
+        f"{peer} asks for traffic {identities.selector_words(theirs)} <-> {identities.selector_words(ours)}, a sec "
+        f"interface carries 0.0.0.0/0 <-> 0.0.0.0/0; make the peer route-based (local and remote network 0.0.0.0/0) "
+        f"and route what is to be protected into the interface"
+    )
+
+
+def selectors_refused(peer: str) -> str:
+    """The peer takes no route-based tunnel."""
+    return (
+        f"{peer} refuses 0.0.0.0/0 <-> 0.0.0.0/0: INVALID-ID-INFORMATION; make the peer route-based (local and remote "
+        f"network 0.0.0.0/0), or correct what it expects"
+    )
+
+
+def no_connection(local: str, peer: str) -> str:
+    """Somebody starts main mode for whom there is no rule."""
+    rule = f"ike interface secN local {local} peer {peer} psk KEY"
+    return f"main mode from {peer} to {local}: no rule has this peer; write `{rule}`"
+
+
+def weak(suite: Suite | EspSuite, origin: str) -> list[tuple[str, str]]:
+    """(what is weak, the line about it) for each algorithm below what RFC 8247 and RFC 8221 recommend."""
+    phase = "main" if isinstance(suite, Suite) else "quick"
+    return [
+        (
+            f"{phase} {word}",
+            f"{phase} {word} is below what RFC 8247 and RFC 8221 recommend; write `{names.WEAK[word]}` at {origin} "
+            f"and at the peer",
+        )
+        for word in _words(suite)
+        if word in names.WEAK
+    ]
+
+
+def _list(suites: Sequence[Suite | EspSuite]) -> str:
+    shown = list(dict.fromkeys(each.words() for each in suites))
+    more = f" | and {len(shown) - LISTED} more" if len(shown) > LISTED else ""
+    return (" | ".join(shown[:LISTED]) or "nothing") + more
+
+
+def _words(suite: Suite | EspSuite) -> list[str]:
+    auth = f"hmac-{suite.hash}" if isinstance(suite, Suite) else suite.auth
+    cipher = suite.cipher if suite.cipher in ("3des", "blowfish", "cast128", "null") else suite.encryption
+    words = [f"auth {auth or 'none'}", f"enc {cipher}", f"group {suite.group or 'none'}"]
+    if isinstance(suite, EspSuite):
+        words += ["tunnel in UDP" if suite.mode not in (1, 2) else "tunnel" if suite.mode == 1 else "transport"]
+        words += ["esn" if suite.esn else "no esn"]
+    return words
+
+
+def _differing(theirs: Suite | EspSuite, ours: Suite | EspSuite) -> list[tuple[str, str]]:
+    return [(a, b) for a, b in zip(_words(theirs), _words(ours), strict=False) if a != b]

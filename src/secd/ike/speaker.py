@@ -1,0 +1,154 @@
+"""The protocol machine: everything that iked knows about IKE, without a socket, a clock or a key.
+
+`secd.ike.contract` says what goes in and comes out.  This class keeps the tunnels and hands each input to the machine
+of its protocol version; what they do is theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from secd.ike.connection import Connection
+from secd.ike.contract import Answer, ConnectionStatus, InstalledSA, Output, RequestId
+from secd.ike.steps import Random
+from secd.ike.tunnel import Tunnel, fingerprint
+from secd.ike.v1.machine import Machine
+from secd.ike.v1.status import describe
+from secd.ike.wire.isakmp import major_version
+from secd.ike.world import World
+from secd.sadb.messages import Datagram, Expire, InterfaceChange, NewMapping
+
+#: Seconds after the first call within which passive tunnels are new because secd is, and so are tried once.
+STARTING = 10.0
+
+
+def _nobody(_: str | None) -> None:
+    """Takes the place of `working` where nobody wants to know."""
+
+
+class Speaker:
+    """One for an instance of secd."""
+
+    def __init__(self, random: Random, working: Callable[[str | None], None] = _nobody) -> None:
+        """`random(n)` gives n random octets; `working` is told which SA is being worked on."""
+        self._world = World(random, working)
+        self._v1 = Machine(self._world)
+        self._started: float | None = None
+
+    # -- inputs -------------------------------------------------------------------------------------------
+
+    def configure(self, connections: Iterable[Connection], now: float) -> None:
+        """Make `connections` the whole set: ends what is gone or different, starts what is new, leaves the rest."""
+        self._at(now)
+        tunnels = self._world.tunnels
+        wanted = {each.name: each for each in connections}
+        for name, tunnel in list(tunnels.items()):
+            connection = wanted.get(name)
+            if connection is None or fingerprint(connection) != tunnel.fingerprint:
+                self._v1.drop(tunnel, "its rule has changed or gone")
+                self._v1.settle()
+                self._world.timers.set(f"tunnel {name}", None)
+                del tunnels[name]
+        for name, connection in wanted.items():
+            if name in tunnels:
+                tunnels[name].reconfigure(connection)
+            else:
+                tunnels[name] = Tunnel(connection)
+                tunnels[name].restart(now, once=self._starting(now))
+            self._v1.ctx.tend(name)
+        self._v1.configured()
+        self._v1.settle()
+
+    def restore(self, checkpoint_id: str, data: bytes, now: float) -> None:
+        """Take up an IKE SA of an earlier life.  Raises what `msgspec` raises when the data is none of ours."""
+        self._at(now)
+        self._v1.restore(checkpoint_id, data)
+        self._v1.settle()
+
+    def receive(self, datagram: Datagram, now: float) -> None:
+        """An IKE message came."""
+        self._at(now)
+        version = major_version(datagram.data)
+        if version == 1:
+            self._v1.receive(datagram)
+        elif version is not None:
+            text = f"message of IKE version {version} from {datagram.remote}: only version 1 is spoken here"
+            self._world.log_stranger("info", "version", text)
+        self._v1.settle()
+
+    def answer(self, request_id: RequestId, answer: Answer, now: float) -> None:
+        """A request was answered; answers that nobody waits for any more are passed over."""
+        self._at(now)
+        self._v1.resume(request_id, answer)
+        self._v1.settle()
+
+    def event(self, event: Expire | NewMapping | InterfaceChange, now: float) -> None:
+        """Something happened in the data plane."""
+        self._at(now)
+        if isinstance(event, Expire):
+            self._v1.expired(event)
+        elif isinstance(event, NewMapping):
+            self._v1.mapped(event)
+        self._v1.settle()
+
+    def handle_timer(self, now: float) -> None:
+        """Do what has become due."""
+        self._at(now)
+        for name in self._world.timers.pop_due(now):
+            self._v1.on_time(name)
+            self._v1.settle()
+        self._v1.given_up(self._world.steps.give_up(now))
+        self._v1.settle()
+
+    def reset(self, name: str | None, now: float) -> bool:
+        """Drop a tunnel's SAs (None: all), telling the peer, and start again if it is active."""
+        self._at(now)
+        tunnels = [each for each in self._world.tunnels.values() if name in (None, each.name)]
+        for tunnel in tunnels:
+            self._v1.drop(tunnel, "reset")
+            tunnel.restart(now)
+            self._v1.settle()
+        return bool(tunnels) or name is None
+
+    def shutdown(self, now: float) -> None:
+        """Say goodbye to every peer; nothing starts again."""
+        self._at(now)
+        for name, tunnel in list(self._world.tunnels.items()):
+            self._v1.drop(tunnel, "secd ends")
+            self._world.timers.set(f"tunnel {name}", None)
+            del self._world.tunnels[name]
+            self._v1.settle()
+
+    def abandon(self, checkpoint_id: str, now: float) -> None:
+        """Forget the IKE SA of this checkpoint without a word; never raises."""
+        self._at(now)
+        self._world.outbox.drop_step()
+        self._v1.abandon(checkpoint_id)
+        self._v1.settle()
+
+    # -- outputs ------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float | None:
+        """When `handle_timer` wants to be called."""
+        deadlines = [each for each in (self._world.timers.next(), self._world.steps.deadline()) if each is not None]
+        return min(deadlines, default=None)
+
+    def outputs(self) -> list[Output]:
+        """What finished steps want done, in order; empties the list."""
+        return self._world.outbox.take()
+
+    def status(self, now: float) -> list[ConnectionStatus]:
+        """Every tunnel as it stands."""
+        return [describe(self._v1.ctx, tunnel, now) for tunnel in self._world.tunnels.values()]
+
+    def installed(self) -> list[InstalledSA]:
+        """Every SA that is believed to be in the data plane."""
+        return self._v1.installed()
+
+    def _at(self, now: float) -> None:
+        self._world.now = now
+        if self._started is None:
+            self._started = now
+
+    def _starting(self, now: float) -> bool:
+        return self._started is not None and now - self._started < STARTING

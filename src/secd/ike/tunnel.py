@@ -1,0 +1,106 @@
+"""A tunnel: one connection, and what has become of it so far.  Nothing in here is kept across restarts.
+
+When it is not up, an active tunnel is tried at once, and then for ever after pauses of 2, 4, 8 .. 60 seconds with a
+quarter of jitter.  A passive one whose peer's address is known is tried once after secd has started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+from msgspec.structs import replace
+
+from secd.ike.connection import Connection
+from secd.ike.retransmission import jitter
+from secd.ike.steps import Random
+
+FIRST_PAUSE = 2.0
+LONGEST_PAUSE = 60.0
+#: A tunnel that was up for less than this counts as a failed attempt, seconds.
+STABLE = 10.0
+
+
+def fingerprint(connection: Connection) -> bytes:
+    """What SAs were negotiated by: equal for connections whose differences do not touch running SAs."""
+    essential = replace(connection, origin="", mode="active", dpd=None)
+    return hashlib.sha256(msgspec.msgpack.encode(essential)).digest()[:16]
+
+
+class Tunnel:
+    """What is known of one connection's tunnel."""
+
+    UNTRIED = "not tried yet"
+
+    def __init__(self, connection: Connection) -> None:
+        """Start down, without an attempt planned."""
+        self.connection = connection
+        self.fingerprint = fingerprint(connection)
+        self.reason = self.UNTRIED
+        self.retries = 0
+        self.attempt_at: float | None = None
+        self.once = False
+        self.last_rekey: float | None = None
+        self.up_since: float | None = None
+        self.installed_since: float | None = None
+        self._said: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """The connection's name."""
+        return self.connection.name
+
+    @property
+    def starts(self) -> bool:
+        """Whether it is up to us to bring the tunnel up."""
+        return self.connection.mode != "passive" and self.connection.peer is not None
+
+    def reconfigure(self, connection: Connection) -> None:
+        """Take over a connection whose fingerprint is the same."""
+        self.connection = connection
+        self._said.clear()
+
+    def is_news(self, code: str, message: str) -> bool:
+        """Whether `message` under `code` has not been said last; it has from now on."""
+        if self._said.get(code) == message:
+            return False
+        self._said[code] = message
+        return True
+
+    def plan(self, now: float, random: Random) -> None:
+        """Plan the next attempt: at once, or after the pause that the failures so far ask for."""
+        if self.attempt_at is None:
+            self.attempt_at = now + self._pause(random)
+
+    def failed(self, reason: str, now: float, random: Random) -> None:
+        """An attempt came to nothing."""
+        self.reason = reason
+        self.retries += 1
+        self.once = False
+        self.attempt_at = now + self._pause(random) if self.starts else None
+
+    def up(self, now: float) -> None:
+        """Traffic can pass."""
+        if self.up_since is None:
+            self.up_since = now
+            self.reason = ""
+        self.once = False
+        self.attempt_at = None
+
+    def down(self, reason: str, now: float) -> None:
+        """Traffic cannot pass any more."""
+        if self.up_since is not None:
+            self.retries = 0 if now - self.up_since >= STABLE else self.retries + 1
+            self.up_since = None
+            self.reason = reason
+
+    def restart(self, now: float, *, once: bool = False) -> None:
+        """Forget the failures; try at once if it is up to us, or `once`."""
+        self.retries = 0
+        self.once = once and self.connection.peer is not None
+        self.attempt_at = now if self.starts or self.once else None
+
+    def _pause(self, random: Random) -> float:
+        if not self.retries:
+            return 0.0
+        return jitter(random, min(FIRST_PAUSE * 2.0 ** (self.retries - 1), LONGEST_PAUSE))

@@ -1,0 +1,200 @@
+"""Informational exchanges (RFC 2408 §4.8): notifications and deletes.
+
+Those that an established SA protects are obeyed.  Anybody can send the others: they are told to people, a bounded
+number of times, and at most make us look sooner whether the peer is still there.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from secd.ike import explain
+from secd.ike.crypto.ikev1 import hash_1
+from secd.ike.v1 import children, dpd, main_mode, quick_mode
+from secd.ike.v1.context import Context, Message, Session
+from secd.ike.v1.state import Gone, IdentitySent, ProposalSent, QuickMode
+from secd.ike.wire.cursor import WireError
+from secd.ike.wire.iana import NotifyType, ProtocolId, name_of
+from secd.ike.wire.payloads import DeletePayload, HashPayload, NotificationPayload
+
+#: Message ids of informational exchanges that are remembered, so that they cannot be played again.
+REMEMBERED = 256
+#: Seconds for which the children of a deleted ISAKMP SA wait to be adopted by its replacement.
+HOLD = 90.0
+#: Seconds for which a pair that the peer has deleted still receives what was under way.
+DRAIN = 2.0
+
+_FORGOTTEN = (NotifyType.INVALID_COOKIE, NotifyType.INVALID_SPI)
+
+
+def protected(ctx: Context, session: Session, message: Message) -> None:
+    """An informational exchange under an established SA."""
+    message_id = message.header.message_id
+    if message_id in session.sa.recent:
+        return
+    chain, _ = message.decrypt(session.phase2_cbc(message_id))
+    first = chain.payloads[0] if chain.payloads else None
+    expected = hash_1(session.prf, session.keys.skeyid_a, message_id, chain.after_first)
+    if not isinstance(first, HashPayload) or not hmac.compare_digest(first.data, expected):
+        raise WireError("the hash does not agree", NotifyType.INVALID_HASH_INFORMATION)
+    session.sa.recent.append(message_id)
+    del session.sa.recent[:-REMEMBERED]
+    session.heard = ctx.world.now
+    follow(ctx, session, message)
+    main_mode.obey(ctx, session, chain)
+    for notification in chain.all(NotificationPayload):
+        _notified(ctx, session, notification)
+    for delete in chain.all(DeletePayload):
+        _deleted(ctx, session, delete)
+    ctx.touch(session)
+
+
+def unprotected(ctx: Context, session: Session | None, message: Message) -> None:
+    """An informational exchange in clear, or one that we cannot decrypt because there are no keys yet."""
+    peer = message.datagram.remote
+    if message.header.encrypted:
+        if session is not None and isinstance(session.sa.phase1, IdentitySent):
+            _suspect_key(ctx, session, "answered with a message that does not decrypt to")
+        return
+    for each in message.clear().all(NotificationPayload):
+        name = name_of(NotifyType, each.notify_type).replace("_", "-")
+        ctx.world.log_stranger("info", "unauthenticated-notify", f"{peer} says {name}, which it cannot prove")
+        if session is not None:
+            _hint(ctx, session, each.notify_type)
+
+
+def follow(ctx: Context, session: Session, message: Message) -> None:
+    """An authenticated message that is not a repetition came from somewhere else: the NAT has moved the peer."""
+    if session.sa.nat.found and message.endpoint != session.sa.endpoint:
+        tunnel, was = ctx.tunnel(session), session.sa.endpoint
+        children.move(ctx, session, message.endpoint)
+        if tunnel is not None:
+            ctx.world.log(
+                "info", tunnel.name, "peer-moved",
+                f"the peer moved from {was.remote} port {was.remote_port} to {message.datagram.remote} port "
+                f"{message.datagram.remote_port}",
+            )  # fmt: skip
+
+
+def _hint(ctx: Context, session: Session, kind: int) -> None:
+    """What an unproven notification most likely means for the exchange under way."""
+    tunnel, state = ctx.tunnel(session), session.sa.phase1
+    if tunnel is None:
+        return
+    if session.sa.established:
+        if kind in _FORGOTTEN:
+            dpd.hurry(ctx, session)
+    elif session.sa.role == "initiator":
+        if kind == NotifyType.NO_PROPOSAL_CHOSEN and not isinstance(state, IdentitySent):
+            offered = main_mode.offered(tunnel.connection)
+            text = explain.offer_refused(session.sa.endpoint.remote, offered, tunnel.connection.origin)
+            ctx.complain([tunnel], "proposal-mismatch", text)
+        elif isinstance(state, IdentitySent):
+            said = name_of(NotifyType, kind).replace("_", "-")
+            _suspect_key(ctx, session, f"answered {said} to")
+
+
+def _suspect_key(ctx: Context, session: Session, why: str) -> None:
+    tunnel = ctx.tunnel(session)
+    if tunnel is not None:
+        text = explain.wrong_key_as_initiator(session.sa.endpoint.remote, tunnel.connection.origin, why)
+        ctx.complain([tunnel], "psk-mismatch", text)
+
+
+def _notified(ctx: Context, session: Session, notification: NotificationPayload) -> None:
+    kind = notification.notify_type
+    if kind == NotifyType.R_U_THERE:
+        dpd.answer(ctx, session, notification)
+    elif kind == NotifyType.R_U_THERE_ACK:
+        dpd.take_answer(ctx, session, notification)
+    elif kind < NotifyType.CONNECTED:
+        _refused(ctx, session, notification)
+
+
+def _refused(ctx: Context, session: Session, notification: NotificationPayload) -> None:
+    """The peer refuses something: our quick mode, if there is one that this can mean, or our identity."""
+    tunnel = ctx.tunnel(session)
+    if tunnel is None:
+        return
+    name = name_of(NotifyType, notification.notify_type).replace("_", "-")
+    quick = _meant(session, notification)
+    if quick is None:
+        ctx.world.log_once(tunnel, "warning", "peer-says", f"{session.sa.endpoint.remote} says {name}")
+        return
+    message_id, state = quick
+    origin, peer = tunnel.connection.origin, session.sa.endpoint.remote
+    if notification.notify_type == NotifyType.NO_PROPOSAL_CHOSEN:
+        code, text = "proposal-mismatch", explain.offer_refused(peer, state.suites, origin)
+    elif notification.notify_type == NotifyType.INVALID_ID_INFORMATION:
+        code, text = "selector-mismatch", explain.selectors_refused(peer)
+    else:
+        code, text = "quick-mode-refused", f"{peer} refuses quick mode: {name}"
+    ctx.world.log_once(tunnel, "error", code, text)
+    quick_mode.give_up(ctx, session, message_id, text)
+
+
+def _meant(session: Session, notification: NotificationPayload) -> tuple[int, ProposalSent] | None:
+    """The quick mode of ours that a notification is about: by its SPI, or because it is the only one."""
+    ours: list[tuple[int, ProposalSent]] = [
+        (message_id, quick.state)
+        for message_id, quick in session.sa.quick.items()
+        if isinstance(quick.state, ProposalSent)
+    ]
+    by_spi = [each for each in ours if notification.spi == each[1].spi.to_bytes(4, "big")]
+    if by_spi:
+        return by_spi[0]
+    return ours[0] if len(ours) == 1 else None
+
+
+def _deleted(ctx: Context, session: Session, delete: DeletePayload) -> None:
+    if delete.protocol == ProtocolId.PROTO_IPSEC_ESP:
+        for spi in delete.spis:
+            _deleted_pair(ctx, session, int.from_bytes(spi, "big"))
+    elif delete.protocol == ProtocolId.PROTO_ISAKMP:
+        for spi in delete.spis:
+            other = ctx.by_cookie(spi[:8])
+            if (
+                other is not None
+                and other.sa.icookie + other.sa.rcookie == spi
+                and other.sa.tunnel == session.sa.tunnel
+            ):
+                end(ctx, other, "the peer has deleted the ISAKMP SA")
+
+
+def _deleted_pair(ctx: Context, session: Session, spi: int) -> None:
+    """The peer receives on `spi` no more: stop sending on it, and let the other direction run out."""
+    for holder, child in children.all_of(ctx, session.sa.tunnel):
+        if child.spi_out == spi and child.gone_at is None:
+            tunnel = ctx.tunnel(session)
+            if tunnel is not None:
+                ctx.world.log("info", tunnel.name, "phase2-deleted", f"the peer has deleted SPI 0x{spi:08x}")
+                if tunnel.up_since is not None and children.newest(ctx, tunnel.name) == (holder, child):
+                    tunnel.reason = "the peer has deleted the SAs"
+            children.discard_outbound(ctx, holder, child)
+            child.stale = True
+            child.gone_at = ctx.world.now + DRAIN
+            child.rekey_at = child.retire_at = None
+            return
+
+
+def end(ctx: Context, session: Session, why: str) -> None:
+    """An established SA is over; its children wait for a while to be adopted by its replacement."""
+    tunnel, sa = ctx.tunnel(session), session.sa
+    if tunnel is not None:
+        ctx.world.log("info", tunnel.name, "phase1-down", f"{sa.endpoint.remote}: {why}")
+    ctx.touch(session)
+    for message_id in [key for key, quick in sa.quick.items() if _unfinished(quick)]:
+        quick_mode.give_up(ctx, session, message_id, why)
+    sa.phase1 = Gone()
+    sa.quick.clear()
+    sa.flight.next = sa.rekey_at = sa.retire_at = None
+    sa.expires = ctx.world.now + HOLD
+    for child in sa.children:
+        child.stale = True
+    ctx.world.steps.cancel(session.id)
+    if not sa.children:
+        ctx.remove(session)
+
+
+def _unfinished(quick: QuickMode) -> bool:
+    return quick.flight.next is not None

@@ -1,0 +1,400 @@
+"""Quick mode (RFC 2409 §5.5): a pair of ESP SAs for 0.0.0.0/0 <-> 0.0.0.0/0, with or without PFS.
+
+    initiator                                        responder
+    ---------                                        ---------
+    1 {HASH(1), SA, Ni, KE, IDci, IDcr}       ->     choose, reserve an SPI, install inbound
+      ProposalSent                            <-   2 {HASH(2), SA, Nr, KE, IDci, IDcr}          AnswerSent
+      install inbound
+    3 {HASH(3)}                               ->     install outbound
+      install outbound, Finished                                                                Finished
+
+So each side receives on the new pair before the other can send on it.  Either side repeats its message until the
+next one comes; a finished quick mode stays for a while to answer the repeats of a peer that missed the last one.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from msgspec.structs import replace
+
+from secd.ike import explain, identities, nat, proposals
+from secd.ike.crypto.groups import group
+from secd.ike.crypto.ikev1 import hash_1, hash_2, hash_3
+from secd.ike.proposals import EspSuite
+from secd.ike.retransmission import Flight, fraction, received, sent
+from secd.ike.steps import Step, key_pair, reserve_spi, shared_secret
+from secd.ike.tunnel import Tunnel
+from secd.ike.v1 import children
+from secd.ike.v1.context import Context, Message, Session
+from secd.ike.v1.state import AnswerSent, Child, Finished, ProposalSent, QuickMode
+from secd.ike.wire.cursor import WireError, Writer
+from secd.ike.wire.iana import EncapsulationMode, ExchangeType, IpsecAttribute, LifeType, NotifyType, ProtocolId
+from secd.ike.wire.isakmp import Chain, encode_payloads
+from secd.ike.wire.payload import Payload
+from secd.ike.wire.payloads import HashPayload, IDPayload, KEPayload, NoncePayload, NotificationPayload
+from secd.ike.wire.sa import SAPayload, attribute, write_attributes
+
+#: Seconds until an unfinished quick mode is given up, and for which a finished one is remembered.
+LIMIT = 75.0
+LINGER = 90.0
+#: Quick modes at a time, and in the life of an ISAKMP SA (their message ids must not come again).
+MAX_AT_ONCE = 16
+MAX_IN_ALL = 4096
+#: Pairs of one tunnel.
+MAX_PAIRS = 4
+#: Seconds after a rekey at which the old pair is looked at, to be retired.
+RETIRE = 5.0
+#: Seconds after which a pair that the peer has replaced is looked at, whether it is still in use.
+CHECK = 60.0
+
+REKEY_INITIATOR = (0.85, 0.90)
+REKEY_RESPONDER = (0.90, 0.95)
+NONCE_OCTETS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A first message that was decrypted and verified; `iv` is that of the answer."""
+
+    message: Message
+    chain: Chain
+    iv: bytes
+
+
+# -- initiator --------------------------------------------------------------------------------------------
+
+
+def start(ctx: Context, session: Session, tunnel: Tunnel, replaces: int = 0) -> Step[None]:
+    """Send message 1; `replaces`: inbound SPI of the pair to be rekeyed, or 0."""
+    connection, sa = tunnel.connection, session.sa
+    mode = nat.udp_mode(sa.nat.dialect) if sa.nat.found else EncapsulationMode.TUNNEL
+    suites = proposals.suites2(connection.phase2, connection.phase2_lifetime, esn=connection.esn, mode=mode)
+    if not suites:
+        tunnel.failed(f"no proposal at {connection.origin} can be used", ctx.world.now, ctx.world.random)
+        return
+    spi = yield from reserve_spi(connection.iface)
+    private = public = b""
+    if suites[0].group:
+        pair = yield from key_pair(suites[0].group, ctx.world.random(group(suites[0].group).seed_octets))
+        private, public = pair.private, pair.public
+    if not sa.established:
+        return
+    nonce = ctx.world.random(NONCE_OCTETS)
+    message_id = ctx.new_message_id(session)
+    payloads: list[Payload] = [proposals.offer2(suites, spi.to_bytes(4, "big")), NoncePayload(nonce)]
+    if public:
+        payloads.append(KEPayload(public))
+    payloads += [identities.ANY_SELECTOR, identities.ANY_SELECTOR]
+    hashed = hash_1(session.prf, session.keys.skeyid_a, message_id, encode_payloads(payloads))
+    quick = QuickMode(ProposalSent(suites, spi, nonce, private, public, replaces), b"", Flight(), ctx.world.now + LIMIT)
+    remember(ctx, session, message_id, quick)
+    _send(ctx, session, quick, _sealed(ctx, session, message_id, quick, [HashPayload(hashed), *payloads]))
+
+
+def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, message: Message) -> Step[None]:
+    """Message 2: install the pair and send message 3."""
+    state, message_id = quick.state, message.header.message_id
+    if not isinstance(state, ProposalSent):
+        raise WireError("does not fit the exchange any more")
+    chain, after = message.decrypt(session.cbc(session.keys, quick.iv))
+    expected = hash_2(session.prf, session.keys.skeyid_a, message_id, state.nonce, chain.after_first)
+    _verify(chain, expected)
+    nonce_r = chain.one(NoncePayload).body
+    suite, spi_out = _chosen(state, chain.one(SAPayload))
+    _expect_any(chain, required=False)
+    secret = b""
+    if state.private:
+        secret = yield from shared_secret(suite.group, state.private, chain.one(KEPayload).body)
+    suite = replace(suite, lifetime=proposals.smaller(suite.lifetime, _notified_lifetime(chain)))
+    session.heard = ctx.world.now
+    quick.iv = after.iv
+    nonces = (state.nonce, nonce_r)
+    made = partial(children.make, session, tunnel, suite, nonces=nonces, secret=secret)
+    inbound, outbound = made(direction="in", spi=state.spi), made(direction="out", spi=spi_out)
+    children.install(ctx, session, inbound)
+    children.install(ctx, session, outbound, after_send=True)
+    child = _child(ctx, session, suite, (state.spi, spi_out), ours=True)
+    child.installed = True
+    session.sa.children.append(child)
+    quick.state = Finished()
+    quick.deadline = ctx.world.now + LINGER
+    hashed = hash_3(session.prf, session.keys.skeyid_a, message_id, *nonces)
+    _send(ctx, session, quick, _sealed(ctx, session, message_id, quick, [HashPayload(hashed)]), message, awaits=False)
+    up(ctx, session, tunnel, child)
+    _retire_older(ctx, tunnel, child)
+
+
+# -- responder --------------------------------------------------------------------------------------------
+
+
+def respond(ctx: Context, session: Session, tunnel: Tunnel, message: Message) -> Step[None]:
+    """Message 1: choose, install inbound and send message 2; what is not acceptable the peer is told."""
+    message_id = message.header.message_id
+    chain, after = message.decrypt(session.phase2_cbc(message_id))
+    _verify(chain, hash_1(session.prf, session.keys.skeyid_a, message_id, chain.after_first))
+    if message_id in session.sa.used or len(session.sa.used) >= MAX_IN_ALL:
+        raise WireError("message id was used before", NotifyType.INVALID_MESSAGE_ID)
+    session.heard = ctx.world.now
+    answering = Opened(message, chain, after.iv)
+    yield from _or_refuse(ctx, session, chain, _answer(ctx, session, tunnel, answering))
+
+
+def _answer(ctx: Context, session: Session, tunnel: Tunnel, opened: Opened) -> Step[None]:
+    chain, message_id = opened.chain, opened.message.header.message_id
+    _check_selectors(ctx, session, tunnel, chain)
+    choice, suite = _choose(ctx, session, tunnel, chain.one(SAPayload))
+    nonce_i = chain.one(NoncePayload).body
+    spi_out = int.from_bytes(choice.spi, "big")
+    if len(choice.spi) != 4 or spi_out < 256:
+        raise WireError(f"SPI 0x{choice.spi.hex()} cannot be used", NotifyType.INVALID_SPI)
+    public = secret = b""
+    if suite.group:
+        peer_public = chain.one(KEPayload).body
+        pair = yield from key_pair(suite.group, ctx.world.random(group(suite.group).seed_octets))
+        secret = yield from shared_secret(suite.group, pair.private, peer_public)
+        public = pair.public
+    spi = yield from reserve_spi(tunnel.connection.iface)
+    nonce_r = ctx.world.random(NONCE_OCTETS)
+    nonces = (nonce_i, nonce_r)
+    made = partial(children.make, session, tunnel, suite, nonces=nonces, secret=secret)
+    outbound = made(direction="out", spi=spi_out)
+    children.install(ctx, session, made(direction="in", spi=spi))
+    session.sa.children.append(_child(ctx, session, suite, (spi, spi_out), ours=False))
+    payloads: list[Payload] = [proposals.answer(choice, spi.to_bytes(4, "big")), NoncePayload(nonce_r)]
+    if public:
+        payloads.append(KEPayload(public))
+    payloads += chain.all(IDPayload)
+    offered = proposals.read2(choice.transform).lifetime
+    if suite.lifetime < (offered or proposals.DEFAULT_PHASE2_LIFETIME):
+        payloads.append(_responder_lifetime(spi, suite.lifetime))
+    hashed = hash_2(session.prf, session.keys.skeyid_a, message_id, nonce_i, encode_payloads(payloads))
+    quick = QuickMode(AnswerSent(spi, nonce_i, nonce_r, outbound), opened.iv, Flight(), ctx.world.now + LIMIT)
+    remember(ctx, session, message_id, quick)
+    _send(
+        ctx, session, quick, _sealed(ctx, session, message_id, quick, [HashPayload(hashed), *payloads]), opened.message
+    )
+
+
+def take_confirmation(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, message: Message) -> None:
+    """Message 3: the peer receives on its new inbound SA, so ours goes out."""
+    state, message_id = quick.state, message.header.message_id
+    if not isinstance(state, AnswerSent):
+        raise WireError("does not fit the exchange any more")
+    chain, after = message.decrypt(session.cbc(session.keys, quick.iv))
+    expected = hash_3(session.prf, session.keys.skeyid_a, message_id, state.nonce_i, state.nonce_r)
+    _verify(chain, expected)
+    session.heard = ctx.world.now
+    quick.iv = after.iv
+    quick.state = Finished()
+    quick.deadline = ctx.world.now + LINGER
+    received(quick.flight, message.data)
+    child = next((each for each in session.sa.children if each.spi_in == state.spi), None)
+    if child is None or child.gone_at is not None:
+        return
+    children.install(ctx, session, state.outbound)
+    child.installed = True
+    up(ctx, session, tunnel, child)
+    for _, other in children.all_of(ctx, tunnel.name):
+        if other is not child and other.usable:
+            other.check_at = ctx.world.now + CHECK
+
+
+# -- both -------------------------------------------------------------------------------------------------
+
+
+def up(ctx: Context, session: Session, tunnel: Tunnel, child: Child) -> None:
+    """A pair can be used: say so, and see that there are not too many."""
+    usable = [(holder, each) for holder, each in children.all_of(ctx, tunnel.name) if each.usable and each is not child]
+    if usable:
+        tunnel.last_rekey = ctx.world.now
+    tunnel.retries = 0
+    for what, line in explain.weak(child.suite, tunnel.connection.origin):
+        ctx.world.log_once(tunnel, "warning", f"weak {what}", line)
+    ctx.world.log(
+        "info", tunnel.name, "phase2-rekeyed" if usable else "phase2-up",
+        f"{tunnel.connection.iface}: {child.suite.encryption}{f' {child.suite.auth}' if child.suite.auth else ''} "
+        f"{child.suite.group or 'without PFS'}, SPI 0x{child.spi_in:08x} in, 0x{child.spi_out:08x} out, "
+        f"{child.suite.lifetime} s" + (", in UDP" if child.udp else ""),
+    )  # fmt: skip
+    usable.sort(key=lambda pair: pair[1].created)
+    for holder, each in usable[: max(0, len(usable) + 1 - MAX_PAIRS)]:
+        each.retire_at = ctx.world.now
+        ctx.touch(holder)
+    ctx.touch(session)
+
+
+def remember(ctx: Context, session: Session, message_id: int, quick: QuickMode) -> None:
+    """The exchange has begun: its message id is used up."""
+    session.sa.quick[message_id] = quick
+    session.sa.used.append(message_id)
+    if len(session.sa.used) >= MAX_IN_ALL - MAX_AT_ONCE:
+        session.sa.rekey_at = ctx.world.now
+    ctx.touch(session)
+
+
+def in_progress(session: Session, *, ours: bool | None = None) -> list[QuickMode]:
+    """The unfinished quick modes: all, ours, or the peer's."""
+    kinds: tuple[type, ...] = (ProposalSent, AnswerSent)
+    if ours is not None:
+        kinds = (ProposalSent,) if ours else (AnswerSent,)
+    return [each for each in session.sa.quick.values() if isinstance(each.state, kinds)]
+
+
+def give_up(ctx: Context, session: Session, message_id: int, reason: str) -> None:
+    """An unfinished quick mode came to nothing: what it has installed goes, and what it was to replace waits."""
+    quick = session.sa.quick.pop(message_id)
+    tunnel = ctx.tunnel(session)
+    ctx.touch(session)
+    if isinstance(quick.state, AnswerSent):
+        for child in [each for each in session.sa.children if each.spi_in == quick.state.spi]:
+            children.remove(ctx, session, child)
+    if isinstance(quick.state, ProposalSent) and tunnel is not None:
+        tunnel.failed(reason, ctx.world.now, ctx.world.random)
+        for holder, child in children.all_of(ctx, tunnel.name):
+            if child.spi_in == quick.state.replaces:
+                child.rekey_at = tunnel.attempt_at if tunnel.attempt_at is not None else ctx.world.now + CHECK
+                ctx.touch(holder)
+
+
+def _or_refuse(ctx: Context, session: Session, chain: Chain, step: Step[None]) -> Step[None]:
+    """Run `step`; a `WireError` in it is told to the peer, whose message is authenticated."""
+    try:
+        yield from step
+    except WireError as error:
+        offer = chain.all(SAPayload)
+        spi = offer[0].proposals[0].spi if offer else b""
+        ctx.inform(session, [NotificationPayload(int(error.notify), ProtocolId.PROTO_IPSEC_ESP, spi)])
+        raise
+
+
+def _check_selectors(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain) -> None:
+    """Exactly 0.0.0.0/0 on both sides."""
+    ids = chain.all(IDPayload)
+    theirs, ours = ids if len(ids) == 2 else (None, None)
+    if identities.is_any(theirs) and identities.is_any(ours):
+        return
+    text = explain.wrong_selectors(session.sa.endpoint.remote, theirs, ours)
+    ctx.world.log_once(tunnel, "error", "selector-mismatch", text)
+    if tunnel.up_since is None:
+        tunnel.reason = text
+    raise WireError("selectors are not 0.0.0.0/0 <-> 0.0.0.0/0", NotifyType.INVALID_ID_INFORMATION)
+
+
+def _expect_any(chain: Chain, *, required: bool) -> None:
+    """The selectors that the responder returns must be those we sent."""
+    ids = chain.all(IDPayload)
+    if (required or ids) and (len(ids) != 2 or not all(identities.is_any(each) for each in ids)):
+        raise WireError("other selectors than 0.0.0.0/0 came back", NotifyType.INVALID_ID_INFORMATION)
+
+
+def _choose(ctx: Context, session: Session, tunnel: Tunnel, offer: SAPayload) -> tuple[proposals.Choice, EspSuite]:
+    """The first transform of the peer's that the connection allows."""
+    connection, udp = tunnel.connection, session.sa.nat.found
+    choices = list(proposals.offered2(offer))
+    for choice in choices:
+        suite = proposals.read2(choice.transform)
+        if proposals.allows2(connection.phase2, suite, esn=connection.esn, udp=udp):
+            offered = suite.lifetime or proposals.DEFAULT_PHASE2_LIFETIME
+            return choice, replace(suite, lifetime=proposals.smaller(connection.phase2_lifetime, offered))
+    mode = nat.udp_mode(session.sa.nat.dialect) if udp else EncapsulationMode.TUNNEL
+    accepted = proposals.accepted2(connection.phase2, connection.phase2_lifetime, esn=connection.esn, mode=mode)
+    offered_suites = [proposals.read2(each.transform) for each in choices]
+    text = explain.no_proposal(session.sa.endpoint.remote, offered_suites, accepted, connection.origin)
+    ctx.world.log_once(tunnel, "error", "proposal-mismatch", text)
+    if tunnel.up_since is None:
+        tunnel.reason = text
+    raise WireError("no proposal is acceptable", NotifyType.NO_PROPOSAL_CHOSEN)
+
+
+def _chosen(state: ProposalSent, answer: SAPayload) -> tuple[EspSuite, int]:
+    """The transform and the SPI that the responder has chosen; the transform must be one of those we offered."""
+    choices = list(proposals.offered2(answer))
+    if len(choices) != 1:
+        raise WireError(f"{len(choices)} transforms were chosen, expected one", NotifyType.BAD_PROPOSAL_SYNTAX)
+    suite = proposals.read2(choices[0].transform)
+    offered = next((each for each in state.suites if proposals.same2(each, suite)), None)
+    if offered is None:
+        raise WireError(f"`{suite.words()}` was chosen, which was not offered", NotifyType.NO_PROPOSAL_CHOSEN)
+    spi = int.from_bytes(choices[0].spi, "big")
+    if len(choices[0].spi) != 4 or spi < 256:
+        raise WireError(f"SPI 0x{choices[0].spi.hex()} cannot be used", NotifyType.INVALID_SPI)
+    return replace(suite, lifetime=proposals.smaller(offered.lifetime, suite.lifetime)), spi
+
+
+def _child(ctx: Context, session: Session, suite: EspSuite, spis: tuple[int, int], *, ours: bool) -> Child:
+    now = ctx.world.now
+    low, high = REKEY_INITIATOR if ours else REKEY_RESPONDER
+    rekey = low + (high - low) * fraction(ctx.world.random)
+    return Child(
+        *spis,
+        suite,
+        session.sa.endpoint,
+        session.sa.nat.found,
+        now,
+        ours,
+        now + suite.lifetime,
+        now + suite.lifetime * rekey,
+    )
+
+
+def _retire_older(ctx: Context, tunnel: Tunnel, child: Child) -> None:
+    """We have rekeyed: the pairs that were there before are not needed any more."""
+    for holder, other in children.all_of(ctx, tunnel.name):
+        if other is not child and other.installed and other.retire_at is None and other.created < child.created:
+            other.rekey_at = None
+            other.retire_at = ctx.world.now + RETIRE
+            ctx.touch(holder)
+
+
+def _verify(chain: Chain, expected: bytes) -> None:
+    first = chain.payloads[0] if chain.payloads else None
+    if not isinstance(first, HashPayload) or not hmac.compare_digest(first.data, expected):
+        raise WireError("the hash does not agree", NotifyType.INVALID_HASH_INFORMATION)
+
+
+def _notified_lifetime(chain: Chain) -> int:
+    return min(
+        (
+            seconds
+            for each in chain.all(NotificationPayload)
+            if each.notify_type == NotifyType.RESPONDER_LIFETIME and (seconds := proposals.notified_lifetime(each.data))
+        ),
+        default=0,
+    )
+
+
+def _responder_lifetime(spi: int, seconds: int) -> NotificationPayload:
+    writer = Writer()
+    kind = attribute(IpsecAttribute.SA_LIFE_TYPE, LifeType.SECONDS)
+    write_attributes(writer, (kind, attribute(IpsecAttribute.SA_LIFE_DURATION, seconds)))
+    octets = spi.to_bytes(4, "big")
+    return NotificationPayload(NotifyType.RESPONDER_LIFETIME, ProtocolId.PROTO_IPSEC_ESP, octets, writer.getvalue())
+
+
+def _sealed(ctx: Context, session: Session, message_id: int, quick: QuickMode, payloads: list[Payload]) -> bytes:
+    """The exchange's next message; its IV moves on."""
+    cbc = session.cbc(session.keys, quick.iv) if quick.iv else session.phase2_cbc(message_id)
+    data, quick.iv = ctx.seal(session, ExchangeType.QUICK, message_id, payloads, cbc)
+    return data
+
+
+def _send(
+    ctx: Context, session: Session, quick: QuickMode, data: bytes, cause: Message | None = None, *, awaits: bool = True
+) -> None:
+    cause_data = b"" if cause is None else cause.data
+    sent(quick.flight, data, cause=cause_data, awaits=awaits, now=ctx.world.now, random=ctx.world.random)
+    ctx.send(session.sa.endpoint, data)
+    ctx.touch(session)
+
+
+# -- the tables -------------------------------------------------------------------------------------------
+
+Handler = Callable[[Context, Session, Tunnel, QuickMode, Message], Step[None] | None]
+
+INITIATOR: Mapping[type, Handler] = {ProposalSent: take_answer}
+RESPONDER: Mapping[type, Handler] = {AnswerSent: take_confirmation}
+TRANSITIONS: Mapping[type, Handler] = {**INITIATOR, **RESPONDER}

@@ -1,0 +1,228 @@
+"""What is kept of an ISAKMP SA: plain values, and all that a new iked needs to go on where the old one was killed.
+
+Times are monotonic seconds.  Nothing in here shows a key in its repr.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from secd.ike.proposals import EspSuite, Suite
+from secd.ike.retransmission import Flight
+from secd.sadb.messages import SA, Identity
+
+Role = Literal["initiator", "responder"]
+
+
+class Endpoint(Struct, frozen=True):
+    """Where messages go from and to.  `local` "" until the first answer tells it."""
+
+    local: str
+    local_port: int
+    remote: str
+    remote_port: int
+
+
+class Nat(Struct):
+    """`dialect` is the vendor ID that both sides sent, "" if none; then whether there is a NAT before us, the peer."""
+
+    dialect: str = ""
+    here: bool = False
+    there: bool = False
+
+    @property
+    def found(self) -> bool:
+        """Whether ESP has to go in UDP."""
+        return self.here or self.there
+
+
+class Keys(Struct):
+    """What phase 1 made: SKEYID_d, SKEYID_a, the cipher's key and the last block of phase 1 as IV."""
+
+    skeyid_d: bytes
+    skeyid_a: bytes
+    key: bytes
+    iv: bytes
+
+    def __repr__(self) -> str:
+        """Show nothing."""
+        return "Keys(...)"
+
+
+# -- phase 1: one struct a state, which holds what that state needs ---------------------------------------
+
+
+class _State(Struct):
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+
+class OfferSent(_State, tag="offer-sent"):
+    """Initiator, message 1 sent.  `offer` is SAi_b, here and below."""
+
+    offer: bytes
+
+
+class KeySent(_State, tag="key-sent"):
+    """Initiator, message 3 sent."""
+
+    offer: bytes
+    private: bytes
+    public: bytes
+    nonce: bytes
+
+
+class IdentitySent(_State, tag="identity-sent"):
+    """Initiator, message 5 sent; `keys.iv` is the last block of message 5."""
+
+    offer: bytes
+    skeyid: bytes
+    public: bytes
+    peer_public: bytes
+    keys: Keys
+
+
+class OfferTaken(_State, tag="offer-taken"):
+    """Responder, message 2 sent.  `candidates`: names of the connections that it may be."""
+
+    offer: bytes
+    candidates: list[str]
+
+
+class KeyAnswered(_State, tag="key-answered"):
+    """Responder, message 4 sent.  `bad`: how many messages 5 did not decrypt."""
+
+    offer: bytes
+    candidates: list[str]
+    secret: bytes
+    public: bytes
+    peer_public: bytes
+    nonce_i: bytes
+    nonce_r: bytes
+    bad: int = 0
+
+
+class Established(_State, tag="established"):
+    """Both sides authenticated at `since`."""
+
+    keys: Keys
+    since: float
+
+
+class Gone(_State, tag="gone"):
+    """Deleted or expired; kept because its children wait to be adopted."""
+
+
+Phase1 = OfferSent | KeySent | IdentitySent | OfferTaken | KeyAnswered | Established | Gone
+
+# -- phase 2 ----------------------------------------------------------------------------------------------
+
+
+class ProposalSent(_State, tag="proposal-sent"):
+    """Initiator, message 1 sent.  `replaces`: inbound SPI of the pair that is being rekeyed, or 0."""
+
+    suites: list[EspSuite]
+    spi: int
+    nonce: bytes
+    private: bytes
+    public: bytes
+    replaces: int
+
+
+class AnswerSent(_State, tag="answer-sent"):
+    """Responder, message 2 sent; `outbound` is installed when message 3 comes."""
+
+    spi: int
+    nonce_i: bytes
+    nonce_r: bytes
+    outbound: SA
+
+
+class Finished(_State, tag="finished"):
+    """Kept for a while because the peer's last message may come again."""
+
+
+class QuickMode(Struct):
+    """One quick mode.  `iv` is that of its next message; `deadline` is when it is given up, or forgotten."""
+
+    state: ProposalSent | AnswerSent | Finished
+    iv: bytes
+    flight: Flight
+    deadline: float
+
+
+class Child(Struct):
+    """A pair of ESP SAs.  `suite.lifetime` is what both sides agreed on; `endpoint` is where its packets go.
+
+    `installed`: the outbound SA is in the data plane (the inbound one always is).  `rekey_at` None: it is not (or
+    no more) up to us to replace it.  `retire_at`: tell the peer that it is deleted and stop using it; `gone_at`:
+    remove the inbound SA.  `stale`: the peer may have forgotten it.
+    """
+
+    spi_in: int
+    spi_out: int
+    suite: EspSuite
+    endpoint: Endpoint
+    udp: bool
+    created: float
+    ours: bool
+    expires: float
+    rekey_at: float | None
+    installed: bool = False
+    retire_at: float | None = None
+    gone_at: float | None = None
+    stale: bool = False
+    check_at: float | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether traffic goes through it and is meant to."""
+        return self.installed and self.gone_at is None
+
+
+class IsakmpSA(Struct):
+    """An ISAKMP SA with everything that belongs to it.
+
+    `rekeying`: made to replace another.  `expires`: an unfinished phase 1 is given up, an established one ends, a
+    `Gone` one takes its children along.  `fingerprint` is that of the connection it was negotiated by
+    (`secd.ike.tunnel.fingerprint`).
+    """
+
+    icookie: bytes
+    rcookie: bytes
+    role: Role
+    tunnel: str
+    fingerprint: bytes
+    endpoint: Endpoint
+    created: float
+    expires: float
+    phase1: Phase1
+    flight: Flight
+    suite: Suite | None = None
+    rekey_at: float | None = None
+    retire_at: float | None = None
+    nat: Nat = field(default_factory=Nat)
+    dpd: bool = False
+    vendor: str = ""
+    initial_contact: bool = False
+    rekeying: bool = False
+    local_id: Identity | None = None
+    remote_id: Identity | None = None
+    quick: dict[int, QuickMode] = field(default_factory=dict)
+    used: list[int] = field(default_factory=list)
+    recent: list[int] = field(default_factory=list)
+    children: list[Child] = field(default_factory=list)
+    dpd_sent: int = 0
+    dpd_received: int = 0
+
+    @property
+    def established(self) -> bool:
+        """Whether messages of phase 2 can be exchanged."""
+        return isinstance(self.phase1, Established)
+
+    @property
+    def half_open(self) -> bool:
+        """Whether the peer has not yet shown who it is."""
+        return isinstance(self.phase1, OfferTaken | KeyAnswered)
