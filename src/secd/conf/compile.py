@@ -48,10 +48,11 @@ def compile_rules(rules: Iterable[Rule], *, refuse_others: bool = True) -> Compi
     manual: list[AddManual] = []
     diagnostics = Diagnostics()
     taken: dict[object, Origin] = {}
+    refused: Origin | None = None
     try:
         for rule in rules:
-            if isinstance(rule, BundleRule):
-                continue  # its SAs are refused already
+            if isinstance(rule, BundleRule) or rule.origin is refused:
+                continue  # said already: the SAs of one line share its origin
             try:
                 if isinstance(rule, IkeRule) and rule.iface is not None:
                     connections.append(_connection(rule, rule.iface, taken))
@@ -59,8 +60,10 @@ def compile_rules(rules: Iterable[Rule], *, refuse_others: bool = True) -> Compi
                     manual.append(_manual(rule, rule.iface, taken))
                 elif refuse_others:
                     diagnostics.error(instead_of(rule), rule.origin)
+                    refused = rule.origin
             except (NotPossibleError, algorithms.NotAvailableError) as error:
                 diagnostics.error(str(error), rule.origin)
+                refused = rule.origin
             if len(connections) + len(manual) > MAX_RULES:
                 diagnostics.error(f"more than {MAX_RULES} rules", rule.origin)
                 break

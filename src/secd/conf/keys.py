@@ -17,6 +17,8 @@ def key_from_hex(text: str) -> StaticKey:
     digits = text[2:] if text[:2] == "0x" else text
     if not digits:
         raise BadKeyError("empty key")
+    if "$" in digits:
+        raise BadKeyError("invalid key: a macro in the middle of a word is not expanded; let one macro hold KEY:KEY")
     if len(digits) % 2:
         raise BadKeyError(f"invalid key: {len(digits)} hexadecimal digits, an even number is needed")
     if len(digits) > 2 * MAX_KEY:

@@ -89,4 +89,5 @@ class Parser:
             seen = _WORDS[NEWLINE] if token.kind == NEWLINE else f"{token.text[:40]!r}"
         if not expected:
             return f"{seen} cannot stand here"
-        return f"found {seen}, expected {' or '.join(_WORDS.get(kind, repr(kind)) for kind in expected)}"
+        quotes = " (in quotes it would be one)" if STRING in expected and token.kind[:1].isalnum() else ""
+        return f"found {seen}, expected {' or '.join(_WORDS.get(kind, repr(kind)) for kind in expected)}{quotes}"

@@ -47,7 +47,7 @@ def open_source(path: str, *, secret: bool) -> Source:
     With `secret` it must belong to root or to us, and nobody else may read, write or execute it (the group may read).
     """
     if path == "-":
-        return Source("stdin", _decode(_read(0, "stdin")))
+        return Source("stdin", _decode(_read_stdin()))
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -62,6 +62,10 @@ def open_source(path: str, *, secret: bool) -> Source:
         return Source(path, _decode(_read(fd, path)), (status.st_dev, status.st_ino) if regular else None)
     finally:
         os.close(fd)
+
+
+def _read_stdin() -> bytes:
+    return _read(0, "stdin")
 
 
 def _check_secrecy(path: str, status: os.stat_result) -> None:
