@@ -98,6 +98,14 @@ def test_an_interface_that_is_down_is_the_reason_whatever_iked_says():
     assert tunnel.reason == "the interface is down: sec up sec0; for the next boot, `up` in /etc/hostname.sec0"
 
 
+def test_two_troubles_are_both_told():
+    silent = status("sec0", "waiting", "52.65.9.248 does not answer")
+    tunnel = one(tunnels([silent], [], [interface("sec0", up=False)]))
+    assert tunnel.reason.startswith("the interface is down: sec up sec0;")
+    assert tunnel.reason.endswith("; besides, 52.65.9.248 does not answer")
+    assert "; besides, no rule for sec3" in one(tunnels([], [], [interface("sec3", up=False)])).reason
+
+
 def test_an_interface_without_a_rule_says_which_rule_to_write():
     tunnel = one(tunnels([], [], [interface("sec3")]))
     assert (tunnel.state, tunnel.keying) == ("down", "none")

@@ -179,8 +179,9 @@ def _details(tunnel: Tunnel) -> Iterator[tuple[str, str]]:
 
 def _ike(ike: IKEStatus) -> Iterator[tuple[str, str]]:
     nat = ", a NAT between" if ike.nat else ""
-    yield f"IKEv{ike.version}", f"{ike.state} as {ike.role}, {ike.encryption} {ike.hash} {ike.group}{nat}"
-    yield "", f"{ike.local} port {ike.local_port} ({ike.local_id or 'no identity yet'})"
+    suite = f"{ike.encryption} {ike.hash} {ike.group}" if ike.encryption else "nothing agreed on yet"
+    yield f"IKEv{ike.version}", f"{ike.state} as {ike.role}, {suite}{nat}"
+    yield "", f"{ike.local or 'any address'} port {ike.local_port} ({ike.local_id or 'no identity yet'})"
     peer = f", {ike.vendor}" if ike.vendor else ""
     yield "", f"{ike.remote} port {ike.remote_port} ({ike.remote_id or 'no identity yet'}{peer})"
     times = [f"{duration(ike.age)} old"]

@@ -76,10 +76,10 @@ def _negotiated(status: ConnectionStatus, entries: Iterable[Entry], shown: Shown
     connection = status.connection
     state, reason = status.state, status.reason
     trouble = _interface_trouble(connection.iface, shown, rule=True)
-    if trouble:
-        state, reason = "down", trouble
-    elif state == "up":
+    if state == "up":
         reason = ""
+    if trouble:
+        state, reason = "down", f"{trouble}; besides, {reason}" if reason else trouble
     sas = _sas(connection.iface, entries)
     return Tunnel(
         iface=connection.iface,
@@ -114,7 +114,8 @@ def _without_ike(name: str, entries: Iterable[Entry], shown: Shown | None) -> Tu
     elif directions != {"in", "out"}:
         missing = "in" if "in" not in directions else "out"
         reason = f"no {missing}bound SA: nothing {'comes' if missing == 'in' else 'goes'} {missing}"
-    reason = _interface_trouble(name, shown, rule=False) or reason
+    trouble = _interface_trouble(name, shown, rule=False)
+    reason = f"{trouble}; besides, {reason}" if trouble and reason else trouble or reason
     outward = next((sa for sa in sas if sa.direction == "out"), None)
     return Tunnel(
         iface=name,
