@@ -49,7 +49,8 @@ pub(super) fn associated(header: &[u8], sequence: u64, esn: bool) -> ([u8; 12], 
     let mut data = [0; 12];
     if esn {
         data[..4].copy_from_slice(&header[..4]);
-        data[4..].copy_from_slice(&sequence.to_be_bytes());
+        data[4..8].copy_from_slice(&((sequence >> 32) as u32).to_be_bytes());
+        data[8..].copy_from_slice(&header[4..HEADER]);
         (data, 12)
     } else {
         data[..HEADER].copy_from_slice(&header[..HEADER]);

@@ -8,7 +8,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Add `data`, which begins at an even offset of what is summed; only the last piece may be odd.
     #[must_use]
-    pub fn add(self, data: &[u8]) -> Self {
+    pub fn with(self, data: &[u8]) -> Self {
         let mut lanes = [0_u64; 8];
         let mut chunks = data.chunks_exact(32);
         for chunk in &mut chunks {
@@ -29,7 +29,7 @@ impl Sum {
 
     /// Add a number as it stands in a header.
     #[must_use]
-    pub fn add_u16(self, value: u16) -> Self {
+    pub fn with_u16(self, value: u16) -> Self {
         Self(self.0 + u64::from(value.to_be()))
     }
 

@@ -184,7 +184,7 @@ fn read_transport(packet: &[u8], udp: bool, new: &mut Run) {
         return;
     }
     let zero_checksum = ip.protocol == UDP && segment[6..8] == [0, 0];
-    if zero_checksum || !inner::pseudo_header(packet, ip, ip.protocol, segment.len()).add(segment).is_sound() {
+    if zero_checksum || !inner::pseudo_header(packet, ip, ip.protocol, segment.len()).with(segment).is_sound() {
         return; // left for the kernel to judge
     }
     new.verified = true;

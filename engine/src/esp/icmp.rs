@@ -27,12 +27,12 @@ pub fn too_big(packet: &[u8], ip: &Ip, mtu: usize, out: &mut [u8; MAX]) -> Optio
         out[8..10].copy_from_slice(&[64, ICMP]);
         out[12..16].copy_from_slice(&packet[16..20]);
         out[16..20].copy_from_slice(&packet[12..16]);
-        let sum = Sum::default().add(&out[..20]).finish();
+        let sum = Sum::default().with(&out[..20]).finish();
         out[10..12].copy_from_slice(&sum);
         out[20..22].copy_from_slice(&[3, 4]);
         out[26..28].copy_from_slice(&mtu[2..]);
         out[28..len].copy_from_slice(quote);
-        let sum = Sum::default().add(&out[20..len]).finish();
+        let sum = Sum::default().with(&out[20..len]).finish();
         out[22..24].copy_from_slice(&sum);
         return Some(len);
     }
@@ -48,7 +48,7 @@ pub fn too_big(packet: &[u8], ip: &Ip, mtu: usize, out: &mut [u8; MAX]) -> Optio
     out[44..48].copy_from_slice(&mtu);
     out[48..len].copy_from_slice(quote);
     let answer = inner::parse(&out[..len])?;
-    let sum = inner::pseudo_header(&out[..], &answer, ICMPV6, len - 40).add(&out[40..len]).finish();
+    let sum = inner::pseudo_header(&out[..], &answer, ICMPV6, len - 40).with(&out[40..len]).finish();
     out[42..44].copy_from_slice(&sum);
     Some(len)
 }

@@ -65,14 +65,14 @@ pub fn addresses<'a>(packet: &'a [u8], ip: &Ip) -> &'a [u8] {
 
 /// The pseudo-header's sum for `protocol` and `len` octets behind it (RFC 9293 §3.1, RFC 8200 §8.1).
 pub fn pseudo_header(packet: &[u8], ip: &Ip, protocol: u8, len: usize) -> Sum {
-    Sum::default().add(addresses(packet, ip)).add_u16(u16::from(protocol)).add_u16(len as u16)
+    Sum::default().with(addresses(packet, ip)).with_u16(u16::from(protocol)).with_u16(len as u16)
 }
 
 /// Recompute an IPv4 header's checksum; IPv6 has none.
 pub fn write_header_checksum(packet: &mut [u8], ip: &Ip) {
     if ip.version == 4 {
         packet[10..12].fill(0);
-        let sum = Sum::default().add(&packet[..ip.header]).finish();
+        let sum = Sum::default().with(&packet[..ip.header]).finish();
         packet[10..12].copy_from_slice(&sum);
     }
 }

@@ -145,7 +145,7 @@ impl Plan {
     /// Write the transport checksum: over `pseudo` and all from the transport header on.  Without segmentation the
     /// kernel has put the pseudo-header's sum where the checksum goes.
     fn finish_checksum(&self, out: &mut [u8], pseudo: Sum) {
-        let mut sum = pseudo.add(&out[self.transport..]).finish();
+        let mut sum = pseudo.with(&out[self.transport..]).finish();
         if self.checksum == 6 && sum == [0, 0] {
             sum = [0xff, 0xff]; // in UDP, zero says that there is none (RFC 768)
         }
