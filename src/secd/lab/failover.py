@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from secd.lab.commands import wait_until
 from secd.lab.processes import Daemon, send
-from secd.lab.scenario import TARGET, Gateway, Network
+from secd.lab.scenario import NETWORK, TARGET, Gateway, Network
 
 #: Seconds that BGP may take: to come up over both tunnels, and to notice.
 BGP_TIMEOUT = 20.0
@@ -61,7 +61,7 @@ def fail_over(network: Network, preferred: Gateway, other: Gateway) -> Failover:
 def _wait_for_alternative(network: Network, other: Gateway) -> None:
     """Wait until BIRD knows the second path too; the kernel shows only the best."""
     ctl = ("birdc", "-s", "/run/bird/bird.ctl", "show", "route", "protocol", other.interface)
-    wait_until(lambda: "BGP" in network.ix.run(*ctl).stdout or None, BGP_TIMEOUT, f"BGP over {other.interface}")
+    wait_until(lambda: NETWORK in network.ix.run(*ctl).stdout or None, BGP_TIMEOUT, f"BGP over {other.interface}")
 
 
 def _answers(ping: Daemon) -> list[float]:

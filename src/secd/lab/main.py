@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     demo.add_argument("--peer", choices=("strongswan", "secd"), default="strongswan", help="who plays the gateways")
     demo.add_argument("--json", type=Path, metavar="FILE", help="write the checks and the facts there as data")
     options = parser.parse_args(argv)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     try:
         return announce(console, peer=options.peer, json_file=options.json)
     except LabError as error:

@@ -184,11 +184,12 @@ class Network:
             "  type filter hook forward priority filter;\n"
             '  udp dport { 500, 4500 } counter name "protected" accept\n'
             '  udp sport { 500, 4500 } counter name "protected" accept\n'
+            '  ip protocol esp counter name "protected" accept\n'
             '  counter name "other"\n }\n}\n',
         )  # fmt: skip
 
     def crossed(self, what: Literal["protected", "other"]) -> int:
-        """Give how many packets crossed the isp: IKE and ESP in UDP, or anything else."""
+        """Give how many packets crossed the isp: IKE and ESP, or anything else."""
         words = self.isp.run("nft", "list", "counter", "ip", "watch", what).stdout.split()
         return int(words[words.index("packets") + 1])
 
