@@ -16,10 +16,10 @@ from secd.ipc.channel import Channel, pair
 T = TypeVar("T")
 
 #: A child that lived this long, in seconds, has not failed at its start.
-STEADY = 10.0
+STEADY = 2.0
 #: Seconds to wait before the next start, by how many times it died young.
-_DELAYS = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
-MAX_DELAY = 5.0
+_DELAYS = (0.0, 0.0, 0.0, 0.1, 0.2, 0.4)
+MAX_DELAY = 1.0
 #: Seconds from the loss of its connection to the end of the process.
 END_TIMEOUT = 1.0
 _MAX_ERROR_LINE = 16 * 1024
