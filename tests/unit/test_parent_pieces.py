@@ -1,5 +1,6 @@
 """The parent's small pieces: log, run directory, accounts, back-off, notification, boot files."""
 
+import asyncio
 import io
 import os
 import socket
@@ -7,8 +8,9 @@ import stat
 
 import pytest
 
+from secd.control.family import IkedToParent
 from secd.parent import accounts, boot, preflight
-from secd.parent.children import MAX_DELAY, Backoff
+from secd.parent.children import MAX_DELAY, Backoff, Child
 from secd.parent.log import Log
 from secd.parent.notify import Notifier
 from secd.parent.rundir import RunDirectory, RunDirectoryError
@@ -45,6 +47,24 @@ def test_a_child_that_dies_young_again_and_again_waits_longer_but_never_for_ever
     assert delays[-1] == MAX_DELAY
     assert backoff.after(3600.0) == 0.0
     assert backoff.after(0.5) == 0.0
+
+
+def test_the_last_words_of_a_child_are_heard_and_how_it_ended():
+    lines, ends = [], []
+
+    async def live():
+        ended = asyncio.Event()
+
+        def on_exit(how):
+            ends.append(how)
+            ended.set()
+
+        Child("iked", ["secd.iked"], [], IkedToParent, on_message=print, on_exit=on_exit, on_error_line=lines.append)
+        await asyncio.wait_for(ended.wait(), 20)
+
+    asyncio.run(live())
+    assert ends == ["ended with status 2"]
+    assert any("--listen" in line and "required" in line for line in lines)
 
 
 @pytest.fixture

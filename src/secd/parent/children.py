@@ -64,7 +64,8 @@ class Child(Generic[T]):
         self._on_error_line = on_error_line
         self._loop = asyncio.get_running_loop()
         self._partial = b""
-        self._ended = False
+        self._code: int | None = None
+        self._told = False
         ours, theirs = pair()
         # -X with a word of ours is for ps(1) and people: the interpreter keeps it and does nothing with it.
         python = [sys.executable, "-I", "-X", f"secd={name}", "-m"]
@@ -109,11 +110,12 @@ class Child(Generic[T]):
 
     def kill(self) -> None:
         """End it now; `on_exit` follows."""
-        if not self._ended:
+        if self._code is None:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _channel_closed(self, reason: str) -> None:
-        if self._ended:
+        if self._code is not None:
+            self._tell_exit()
             return
         if reason != "the other side closed":
             self._on_error_line(f"the connection to it was lost: {reason}")
@@ -121,16 +123,25 @@ class Child(Generic[T]):
         self._loop.call_later(END_TIMEOUT, self.kill)
 
     def _exited(self) -> None:
+        """Take its status; its last messages may still be on their way, and are read up to their end."""
         self._loop.remove_reader(self._pidfd)
-        self._ended = True
-        code = self._process.wait()
+        self._code = self._process.wait()
+        if self._channel.closed:
+            self._tell_exit()
+        else:
+            self._loop.call_later(END_TIMEOUT, self._tell_exit)
+
+    def _tell_exit(self) -> None:
+        if self._told or self._code is None:
+            return
+        self._told = True
         self._read_errors()
         if self._process.stderr:
             self._loop.remove_reader(self._process.stderr)
             self._process.stderr.close()
         self._channel.close()
         os.close(self._pidfd)
-        self._on_exit(_describe(code))
+        self._on_exit(_describe(self._code))
 
     def _read_errors(self) -> None:
         """Pass on whole lines; a traceback before the log is connected, or a message of the C library."""
