@@ -2,6 +2,7 @@
 //!
 //! `esp` transforms bytes and knows no file; `io` is all that speaks to the kernel; `sadb` holds what is installed;
 //! `workers` carry packets between the two; `engine` is the control side that Python calls through `python`.
+#![deny(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod counters;
 pub mod engine;
