@@ -329,6 +329,23 @@ async def test_a_checkpoint_that_cannot_be_taken_up_is_dropped_alone():
 
 
 @run
+async def test_a_configuration_is_applied_to_the_others_when_one_sa_fails_over_it():
+    world = World()
+    failures = iter(["a", "b"])
+
+    def configure(machine):
+        if (broken := next(failures, None)) is not None:
+            machine.working(broken)
+            raise ValueError("no such field")
+
+    world.machine.script["configure"] = configure
+    await world.start(Checkpoint("a", b"A"), Checkpoint("b", b"B"), Checkpoint("c", b"C"))
+    calls = [call[:2] for call in world.machine.calls[3:]]
+    assert [call[0] for call in calls].count("configure") == 3
+    assert [call[1] for call in calls if call[0] == "abandon"] == ["a", "b"]
+
+
+@run
 async def test_orphans_of_our_interfaces_are_deleted_and_others_left_alone():
     class Connection:
         iface = "sec0"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import encodings.idna  # noqa: F401 (imported by the standard library when it is first needed: too late)
 import os
 import socket
@@ -22,8 +21,7 @@ from secd.iked import sandbox
 from secd.iked.daemon import Daemon, Sockets
 from secd.iked.machine import MachineFactory
 from secd.ipc.privileges import Outcome
-
-_PR_SET_NAME = 15
+from secd.ipc.title import show_as
 
 
 def main() -> int:
@@ -32,7 +30,7 @@ def main() -> int:
     sockets = Sockets(*(socket.socket(fileno=fd) for fd in (arguments.family, arguments.listen, arguments.seam)))
     for sock in (sockets.family, sockets.listener, sockets.seam):
         sock.set_inheritable(False)
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, b"iked")
+    show_as("secd: iked")
     started_by = os.getuid()
     warm_up()
     with asyncio.Runner() as runner:

@@ -68,9 +68,17 @@ class Shell:
         """Take a configuration; the first one waits for the checkpoints, or tunnels that are up would start anew."""
         self._connections = connections
         if self._running:
-            self._step("applying the configuration", lambda now: self._machine.configure(connections, now))
+            self._configure(connections)
         else:
             self._start()
+
+    def _configure(self, connections: list[Connection]) -> None:
+        """Have it applied; when one SA fails over it, that one is put aside and the rest is done."""
+        for _ in range(1 + len(self._carrier.checkpoints)):
+            failures = self.exceptions
+            self._step("applying the configuration", lambda now: self._machine.configure(connections, now))
+            if self.exceptions == failures or self.stopped:
+                return
 
     def shutdown(self, on_done: Callable[[], None]) -> None:
         """Say goodbye to the peers and do nothing any more; `on_done` is called when all of it was sent."""
@@ -103,7 +111,7 @@ class Shell:
         self._running = True
         if self._carrier.checkpoints:
             self._logs.own("info", "restored", f"IKE SAs taken up where they were: {len(self._carrier.checkpoints)}")
-        self._step("applying the configuration", lambda now: self._machine.configure(connections, now))
+        self._configure(connections)
         # Only with its configuration does the machine know what it took up; what it changed has been sent before.
         believed = self._machine.installed()
         self._seam.dump(lambda entries: self._reconcile(believed, entries))

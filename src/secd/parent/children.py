@@ -67,9 +67,7 @@ class Child(Generic[T]):
         self._code: int | None = None
         self._told = False
         ours, theirs = pair()
-        # -X with a word of ours is for ps(1) and people: the interpreter keeps it and does nothing with it.
-        python = [sys.executable, "-I", "-X", f"secd={name}", "-m"]
-        command = [*python, *arguments, "--family", str(theirs.fileno())]
+        command = [sys.executable, "-I", "-m", *arguments, "--family", str(theirs.fileno())]
         try:
             self._process = subprocess.Popen(
                 command,

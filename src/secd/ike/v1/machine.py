@@ -256,8 +256,8 @@ class Machine:
     def configured(self) -> None:
         """The tunnels are known: take up what was restored before."""
         self._configured = True
-        unclaimed, self._unclaimed = self._unclaimed, {}
-        for id_, (sa, data) in unclaimed.items():
+        for id_ in list(self._unclaimed):  # one that fails leaves the others for the next call
+            sa, data = self._unclaimed.pop(id_)
             self._take_up(id_, sa, data)
             self.settle()
 
