@@ -18,7 +18,7 @@ fn segments(header: &Header, packet: &[u8]) -> Vec<Vec<u8>> {
         plan.write(i, packet, &mut segment);
         out.push(segment);
     }
-    assert_eq!(plan.span(0, plan.count()), out.iter().map(Vec::len).sum());
+    assert_eq!(plan.span(0, plan.count()), out.iter().map(Vec::len).sum::<usize>());
     out
 }
 
