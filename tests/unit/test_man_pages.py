@@ -1,4 +1,4 @@
-"""The manual: well-formed, and what it shows can be done."""
+"""The manual and the README: well-formed, and what they show can be done."""
 
 import re
 import subprocess
@@ -9,6 +9,8 @@ import pytest
 
 from secd.cli.ipsecctl import USAGE
 from secd.cli.sec import help_text
+from secd.conf.compile import compile_rules
+from secd.conf.grammar import parse_text
 from secd.conf.hostname import parse_hostname
 from secd.conf.hostname_words import ifconfig_settings
 
@@ -53,6 +55,15 @@ def test_an_example_of_ipsec_conf_passes_ipsecctl(text: str):
     command = [sys.executable, "-m", "secd.cli.ipsecctl", "-n", "-f", "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_files_that_the_readme_shows_are_understood():
+    blocks = re.findall(r"(?:^    .*\n)+", (MAN.parent / "README.md").read_text(), re.MULTILINE)
+    ike = next(block for block in blocks if block.lstrip().startswith("ike "))
+    inet = next(block for block in blocks if block.lstrip().startswith("inet "))
+    compiled = compile_rules(parse_text(ike).rules)
+    assert [added.connection.iface for added in compiled.connections] == ["sec0"]
+    assert parse_hostname(inet, path="hostname.sec0", interface="sec0").goes_up
 
 
 def test_the_examples_of_sec_are_commands_that_exist():

@@ -120,6 +120,13 @@ def test_manual_keys_are_up_with_an_sa_each_way_and_say_which_way_is_missing():
     assert one(tunnels([], both[1:], [interface("sec1")])).reason == "no inbound SA: nothing comes in"
 
 
+def test_without_iked_no_rule_is_denied_and_no_key_called_manual():
+    tunnel = one(tunnels(None, [], [interface("sec0")]))
+    assert (tunnel.state, tunnel.keying, tunnel.reason) == ("down", "unknown", "no SA, and iked cannot be asked why")
+    both = [entry("sec0", "in", 0x1000), entry("sec0", "out", 0x1001)]
+    assert (one(tunnels(None, both, [interface("sec0")])).state) == "up"
+
+
 def test_an_spi_that_is_merely_reserved_is_no_sa():
     assert one(tunnels([], [entry("sec0", "in", 0x1000, state="larval")], [interface("sec0")])).keying == "none"
 

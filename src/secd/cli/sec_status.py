@@ -76,11 +76,11 @@ def main(arguments: list[str]) -> int:
 def gather(only: str | None = None) -> Report:
     """Ask iked, the data plane and the kernel.  CommandError when there is nothing to tell."""
     notes: list[str] = []
-    connections: list[ConnectionStatus] = _or_note(client.status, notes)
-    entries: list[Entry] = _or_note(_dump, notes)
+    connections: list[ConnectionStatus] | None = _or_note(client.status, notes)
+    entries: list[Entry] | None = _or_note(_dump, notes)
     if len(notes) == 2:
         raise CommandError(notes[0])
-    found = tunnels(connections, entries, read_interfaces(), only=only)
+    found = tunnels(connections, entries or [], read_interfaces(), only=only)
     if only is not None and not found:
         raise CommandError(f"{only}: no such interface, and no rule for it")
     return Report(bool(found) and not notes and all(tunnel.state == "up" for tunnel in found), found, notes)
@@ -91,12 +91,12 @@ def _dump() -> list[Entry]:
         return sadb.dump()
 
 
-def _or_note(ask: Callable[[], list[T]], notes: list[str]) -> list[T]:
+def _or_note(ask: Callable[[], list[T]], notes: list[str]) -> list[T] | None:
     try:
         return ask()
     except (client.ControlError, CommandError) as error:
         notes.append(str(error))
-        return []
+        return None
 
 
 # -- a table of all ---------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def _row(tunnel: Tunnel) -> tuple[str, ...]:
         tunnel.iface,
         clean(tunnel.peer) or "-",
         tunnel.state,
-        {"manual": "manual keys", "none": "no rule"}.get(tunnel.keying)
+        {"manual": "manual keys", "none": "no rule", "unknown": "unknown"}.get(tunnel.keying)
         or (f"{ike.state} {duration(ike.age)}" if ike else "-"),
         _transform(esp) if esp else "-",
         octets(tunnel.octets_in),

@@ -37,7 +37,7 @@ class Tunnel(Struct, frozen=True):
     iface: str
     state: Literal["up", "connecting", "waiting", "down"]
     reason: str
-    keying: Literal["ikev1", "ikev2", "manual", "none"]
+    keying: Literal["ikev1", "ikev2", "manual", "none", "unknown"]
     mode: str
     rule: str  # FILE: LINE
     local: str
@@ -53,18 +53,22 @@ class Tunnel(Struct, frozen=True):
 
 
 def tunnels(
-    connections: Sequence[ConnectionStatus],
+    connections: Sequence[ConnectionStatus] | None,
     entries: Sequence[Entry],
     interfaces: Sequence[Shown],
     *,
     only: str | None = None,
 ) -> list[Tunnel]:
-    """Put together what iked, the data plane and the kernel say, in the order of the interfaces' numbers."""
+    """Put together what iked, the data plane and the kernel say, in the order of the interfaces' numbers.
+
+    `connections` None: iked could not be asked, so that nobody knows which rules there are.
+    """
+    known, connections = connections is not None, connections or ()
     shown = {interface.name: interface for interface in interfaces}
     ruled = {status.connection.iface for status in connections}
     keyed = {entry.sa.iface for entry in entries}
     found = [_negotiated(status, entries, shown.get(status.connection.iface)) for status in connections]
-    found += [_without_ike(name, entries, shown.get(name)) for name in (shown.keys() | keyed) - ruled]
+    found += [_without_ike(name, entries, shown.get(name), known=known) for name in (shown.keys() | keyed) - ruled]
     return sorted(
         (tunnel for tunnel in found if only in (None, tunnel.iface)),
         key=lambda tunnel: (interface_unit(tunnel.iface) or 0, tunnel.rule),
@@ -101,12 +105,14 @@ def _negotiated(status: ConnectionStatus, entries: Iterable[Entry], shown: Shown
     )
 
 
-def _without_ike(name: str, entries: Iterable[Entry], shown: Shown | None) -> Tunnel:
+def _without_ike(name: str, entries: Iterable[Entry], shown: Shown | None, *, known: bool) -> Tunnel:
     """An interface that no ike rule speaks of: manual keys, or a rule that is yet to be written."""
     sas = _sas(name, entries)
     directions = {sa.direction for sa in sas if sa.state in {"mature", "dying"}}
     reason = ""
-    if not sas:
+    if not sas and not known:
+        reason = "no SA, and iked cannot be asked why"
+    elif not sas:
         reason = (
             f'no rule for {name}: write `ike interface {name} peer ADDRESS psk "..."` into /etc/ipsec.conf, '
             "then ipsecctl -f /etc/ipsec.conf"
@@ -121,7 +127,7 @@ def _without_ike(name: str, entries: Iterable[Entry], shown: Shown | None) -> Tu
         iface=name,
         state="down" if reason else "up",
         reason=reason,
-        keying="manual" if sas else "none",
+        keying="unknown" if not known else "manual" if sas else "none",
         mode="",
         rule="",
         local=outward.source if outward else "",
