@@ -41,7 +41,7 @@ def test_ipsecctl_prints_what_openbsd_prints(name: str, monkeypatch: pytest.Monk
     assert CASES is not None
     text = (CASES / f"{name}.in").read_text().replace("DIR", str(CASES))
     wanted = (CASES / f"{name}.ok").read_text().replace("DIR", str(CASES))
-    monkeypatch.setattr(source, "_read_stdin", lambda: text.encode())
+    monkeypatch.setattr(source, "_read_stdin", text.encode)
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         ipsecctl.main([FLAGS[_kind(name)], "-f", "-"])

@@ -1,8 +1,8 @@
 """Configurations in, what ipsecctl says out: `X.in` and `X.ok`, all our own.
 
-The first line of `X.in` is the command; the whole file is its standard input.  In `X.ok`, lines of standard error begin
-with `2> `, the last line is the exit code.  `SECD_UPDATE_GOLDEN=1 pytest tests/golden` writes the `.ok` files anew: read
-the difference before it is committed.
+The first line of `X.in` is the command; the whole file is its standard input.  In `X.ok`, lines of standard error
+begin with `2> `, the last line is the exit code.  `SECD_UPDATE_GOLDEN=1 pytest tests/golden` writes the `.ok` files
+anew: read the difference before it is committed.
 """
 
 from __future__ import annotations

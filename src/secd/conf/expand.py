@@ -204,8 +204,8 @@ def _associations(statement: SaStatement, origin: Origin) -> Iterator[SaRule]:
         yield rule
         if statement.spis[1] is not None:
             yield replace(
-                rule, direction="in", source=destination, destination=source, spi=statement.spis[1],
-                authkey=statement.authkeys[1], enckey=statement.enckeys[1],
+                rule, direction="out" if statement.iface is None else "in", source=destination, destination=source,
+                spi=statement.spis[1], authkey=statement.authkeys[1], enckey=statement.enckeys[1],
             )  # fmt: skip
 
 
