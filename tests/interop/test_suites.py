@@ -38,7 +38,7 @@ roles = pytest.mark.parametrize("role", ROLES)
 
 
 @roles
-@pytest.mark.parametrize(("cipher", "hash_"), itertools.product(CIPHERS, HASHES))
+@pytest.mark.parametrize(("cipher", "hash_"), [*itertools.product(CIPHERS, HASHES)])
 def test_phase_1_by_cipher_and_hash(pair: Pair, role: Role, cipher: str, hash_: str) -> None:
     ike = f"{CIPHERS[cipher][0]}-{HASHES[hash_][0]}-modp1024"
     sa = pair.negotiate(role, rule(role, f"main auth {hash_} enc {cipher} group modp1024"), theirs(ike=ike))
@@ -57,7 +57,7 @@ def test_both_phases_by_group(pair: Pair, role: Role, group: str) -> None:
 
 
 @roles
-@pytest.mark.parametrize(("cipher", "hash_"), itertools.product(ESP_CIPHERS, ESP_HASHES))
+@pytest.mark.parametrize(("cipher", "hash_"), [*itertools.product(ESP_CIPHERS, ESP_HASHES)])
 def test_esp_by_cipher_and_hash(pair: Pair, role: Role, cipher: str, hash_: str) -> None:
     esp = f"{ESP_CIPHERS[cipher][0]}-{ESP_HASHES[hash_][0]}-modp1024"
     sa = pair.negotiate(role, rule(role, quick=f"quick auth {hash_} enc {cipher} group modp1024"), theirs(esp=esp))

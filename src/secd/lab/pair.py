@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -66,7 +68,17 @@ class Pair:
         """Forget the tunnel on both sides."""
         self.load("")
         self.charon.swanctl("--terminate", "--ike", "sec0", "--force", check=False)
-        wait_until(lambda: not self.secd.sas() and not self.charon.list_sas(), 5, "end of all SAs")
+        with self._told():
+            wait_until(lambda: not self.secd.sas() and not self.charon.list_sas(), 5, "end of all SAs")
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Add what both sides know to an error."""
+        try:
+            yield
+        except LabError as error:
+            ours = [(sa["spi"], sa["direction"], sa["state"]) for sa in self.secd.sas()]
+            raise LabError(f"{error}\nsecd: {ours}\ncharon: {self.charon.list_sas()}") from error
 
 
 def theirs(**changes: object) -> Tunnel:

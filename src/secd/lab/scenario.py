@@ -177,16 +177,18 @@ class Network:
             self.vpc.route(f"{gateway.inner_self}/32", gateway.vpc)
 
     def _watch_wire(self) -> None:
-        """Count at the isp what is IPsec and what is not."""
-        self.isp.run(
-            "nft", "-f", "-",
-            text="table ip watch {\n counter protected { }\n counter other { }\n chain forward {\n"
-            "  type filter hook forward priority filter;\n"
-            '  udp dport { 500, 4500 } counter name "protected" accept\n'
-            '  udp sport { 500, 4500 } counter name "protected" accept\n'
-            '  ip protocol esp counter name "protected" accept\n'
-            '  counter name "other"\n }\n}\n',
-        )  # fmt: skip
+        """Count at the isp what is IPsec (and ICMP errors that quote it), and what should not be there."""
+        inside = f"{{ 169.254.0.0/16, {NETWORK} }}"
+        rules = [
+            f'ip saddr {inside} counter name "other" accept', f'ip daddr {inside} counter name "other" accept',
+            'udp dport { 500, 4500 } counter name "protected" accept',
+            'udp sport { 500, 4500 } counter name "protected" accept',
+            'ip protocol esp counter name "protected" accept',
+            "icmp type { destination-unreachable, time-exceeded } accept", 'counter name "other"',
+        ]  # fmt: skip
+        chain = "\n".join(["type filter hook forward priority filter", *rules])
+        counters = "counter protected { }\ncounter other { }\n"
+        self.isp.run("nft", "-f", "-", text=f"table ip watch {{\n{counters}chain forward {{\n{chain}\n}}\n}}\n")
 
     def crossed(self, what: Literal["protected", "other"]) -> int:
         """Give how many packets crossed the isp: IKE and ESP, or anything else."""
