@@ -116,7 +116,7 @@ ERRORS = [
     ("description", "1: the text is missing after `description`"),
     ('description "to Sydney', '1: the closing " is missing'),
     ("group aws", "1: group: Linux gives an interface one group, and every secN is in `sec`"),
-    ("rdomain 256", "1: rdomain 256: rdomain is a number from 0 to 255"),
+    ("rdomain 254", "1: rdomain 254: rdomain is a number from 0 to 252"),
     ("tunnel 1.2.3.4 5.6.7.8", "1: tunnel: a sec interface has no tunnel addresses of its own"),
     ("dhcp", "1: dhcp: there is no DHCP through a tunnel: write the address"),
     ("inet autoconf", "1: autoconf: nothing sends router advertisements through a tunnel: write the address"),

@@ -20,7 +20,7 @@ from secd.conf.hostname_settings import (
     SetUp,
 )
 
-_RDOMAIN_MAX = 255
+_RDOMAIN_MAX = 252  # 253 to 255 are the tables default, main and local
 
 #: What OpenBSD's ifconfig takes for other interfaces and sec(4) or Linux cannot do, and why.
 _REFUSED = {
