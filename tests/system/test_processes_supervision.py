@@ -175,11 +175,16 @@ def test_a_killed_sadb_takes_iked_along_and_both_come_back(secd):
     assert client.status() == []
 
 
-def test_an_iked_that_dies_again_and_again_is_started_again_and_again(secd):
-    for _ in range(4):
+def test_an_iked_that_dies_again_and_again_is_started_again_and_again_and_costs_no_descriptor(secd):
+    def held():
+        return len(os.listdir(f"/proc/{secd.pid}/fd")), len(os.listdir(f"/proc/{pids()['sadb']}/fd"))
+
+    client.status()
+    before = held()
+    for _ in range(6):
         killed("iked")
     assert client.status() == []
-    assert secd.running
+    wait_until(lambda: held() == before, 5, "the descriptors of before")
 
 
 def test_an_interface_keeps_its_index_and_carrier_when_sadb_is_killed(secd, host):
@@ -281,6 +286,30 @@ def test_two_instances_run_in_two_namespaces_at_once(lab):
         assert isinstance(ask(host, InterfaceCreate(1, "sec0")), Done)
         assert "sec0" in host.ip("link")
     assert [daemon.stop(grace=10) for daemon in daemons] == [0, 0]
+
+
+RULE = 'ike passive interface sec{n} peer 198.51.100.{n} psk "not for the log"\n'
+
+
+def test_the_boot_files_are_loaded_before_it_is_ready_and_again_with_sighup(lab, monkeypatch):
+    host = lab.host("booting")
+    monkeypatch.setenv("SECD_RUNDIR", str(host.path("/run/secd")))
+    host.write("/etc/ipsec.conf", RULE.format(n=0), mode=0o600)
+    host.write("/etc/hostname.sec0", "inet 169.254.64.94 255.255.255.252 169.254.64.93\nup\n", mode=0o640)
+    with Daemon(host, "secd", SECD) as daemon:
+        daemon.wait_for(r"secd\[\d+\]: ready$")
+        assert [tunnel.connection.iface for tunnel in client.status()] == ["sec0"]
+        assert "169.254.64.94 peer 169.254.64.93" in host.ip("address", "show", "sec0")
+        host.write("/etc/ipsec.conf", RULE.format(n=0) + RULE.format(n=1), mode=0o600)
+        os.kill(daemon.pid, signal.SIGHUP)
+        daemon.wait_for(r"loaded /etc/ipsec.conf: 2 tunnels now$")
+        assert [tunnel.connection.iface for tunnel in client.status()] == ["sec0", "sec1"]
+        host.write("/etc/ipsec.conf", RULE.format(n=2) + "nonsense\n", mode=0o600)
+        os.kill(daemon.pid, signal.SIGHUP)
+        daemon.wait_for(r"ipsecctl: /etc/ipsec.conf: 2: syntax error$")
+        daemon.wait_for(r"ipsecctl: failed \(status 1\)$")
+        assert [tunnel.connection.iface for tunnel in client.status()] == ["sec0", "sec1"]
+        assert "not for the log" not in daemon.text()
 
 
 def test_systemd_is_told_when_both_children_are_ready(host, tmp_path):

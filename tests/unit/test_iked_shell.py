@@ -150,6 +150,7 @@ class World:
             ask_parent=self.asked.append,
             computer=self,
             logs=self.logs,
+            on_running=lambda: None,
             on_seam_lost=self.lost.append,
         )
 

@@ -17,6 +17,8 @@ from secd.ipc.channel import Channel, peer_credentials
 
 #: So many commands may be connected at once.
 MAX_CLIENTS = 32
+#: So many questions wait while there is no telling yet.
+MAX_WAITING = 256
 #: One part of a status holds so many octets at most.
 _PART = 48 * 1024
 
@@ -37,6 +39,8 @@ class ControlServer:
         self.status, self.reset, self.logs = status, reset, logs
         self._listener, self._allowed = listener, allowed
         self._clients: set[_Client] = set()
+        self._settled = False
+        self._waiting: list[Callable[[], None]] = []
         listener.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(listener, self._accept)
@@ -53,6 +57,21 @@ class ControlServer:
             sock.close()
             return
         self._clients.add(_Client(self, sock))
+
+    def settle(self, settled: bool) -> None:
+        """Say whether the tunnels are known: not before the first configuration, nor while another one is coming in."""
+        self._settled = settled
+        if settled:
+            waiting, self._waiting = self._waiting, []
+            for answer in waiting:
+                answer()
+
+    def when_settled(self, answer: Callable[[], None]) -> None:
+        """Call `answer` now, or as soon as there is something to tell."""
+        if self._settled:
+            answer()
+        elif len(self._waiting) < MAX_WAITING:
+            self._waiting.append(answer)
 
     def forget(self, client: _Client) -> None:
         """Drop a client that is gone."""
@@ -77,12 +96,15 @@ class _Client:
             os.close(fd)
         match message:
             case ShowStatus():
-                for part in parts(self._server.status()):
-                    self.channel.send(part)
+                self._server.when_settled(self._show_status)
             case Reset(name):
-                self.channel.send(self._reset(name))
+                self._server.when_settled(lambda: self.channel.send(self._reset(name)))
             case Monitor():
                 self._server.logs.monitors.add(self._logged)
+
+    def _show_status(self) -> None:
+        for part in parts(self._server.status()):
+            self.channel.send(part)
 
     def _reset(self, name: str | None) -> Accepted | Refused:
         if self._server.reset(name):

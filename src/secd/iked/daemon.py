@@ -58,7 +58,7 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._on_exception)
         self._ended = asyncio.Event()
-        self._connections: list[Connection] = []
+        self._connections: list[Connection] | None = None  # of a configuration that is coming in
         self._family: Channel[ParentToIked] = Channel(sockets.family, ParentToIked, self._on_message, self._on_close)
         self._logs = Logs(self._send_line, verbose=verbose, clock=self._loop.time)
         for outcome in sandbox:
@@ -70,6 +70,7 @@ class Daemon:
             ask_parent=self._family.send,
             computer=self._computer,
             logs=self._logs,
+            on_running=self._settle,
             on_seam_lost=self._on_seam_lost,
         )
         self._control = ControlServer(
@@ -83,6 +84,10 @@ class Daemon:
         self._control.close()
         self._computer.close()
 
+    def _settle(self) -> None:
+        """Let the control socket tell how the tunnels are, or wait until it is known which there are."""
+        self._control.settle(self._shell.running and self._connections is None)
+
     def _send_line(self, line: LogLine) -> None:
         self._family.send(line)
 
@@ -94,11 +99,13 @@ class Daemon:
                 self._shell.on_key_result(message)
             case ConfigureBegin():
                 self._connections = []
-            case ConfigureConnection(connection):
+                self._settle()
+            case ConfigureConnection(connection) if self._connections is not None:
                 self._connections.append(connection)
-            case ConfigureCommit():
-                self._shell.configure(self._connections)
-                self._connections = []
+            case ConfigureCommit() if self._connections is not None:
+                connections, self._connections = self._connections, None
+                self._shell.configure(connections)
+                self._settle()
             case Stop():
                 self._shell.shutdown(self._ended.set)
                 self._loop.call_later(FAREWELL, self._ended.set)

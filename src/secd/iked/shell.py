@@ -44,9 +44,11 @@ class Shell:
         ask_parent: Callable[[PRFRequest | SignRequest], None],
         computer: Computes,
         logs: Logs,
+        on_running: Callable[[], None],
         on_seam_lost: Callable[[str], None],
     ) -> None:
         """Make the machine and register with the data plane at the other end of `seam`."""
+        self._on_running = on_running
         self._loop = asyncio.get_running_loop()
         self._logs = logs
         self._on_seam_lost = on_seam_lost
@@ -55,7 +57,7 @@ class Shell:
         self._machine = factory(os.urandom, self._working)
         self._timer: asyncio.TimerHandle | None = None
         self._rescues: dict[str, int] = {}
-        self._registered = self._running = self.stopped = False
+        self._registered = self.running = self.stopped = False
         self._connections: list[Connection] | None = None
         self._early: deque[Event] = deque()
         #: Exceptions of the machine so far.
@@ -67,7 +69,7 @@ class Shell:
     def configure(self, connections: list[Connection]) -> None:
         """Take a configuration; the first one waits for the checkpoints, or tunnels that are up would start anew."""
         self._connections = connections
-        if self._running:
+        if self.running:
             self._configure(connections)
         else:
             self._start()
@@ -82,7 +84,7 @@ class Shell:
 
     def shutdown(self, on_done: Callable[[], None]) -> None:
         """Say goodbye to the peers and do nothing any more; `on_done` is called when all of it was sent."""
-        if self._running:
+        if self.running:
             self._step("saying goodbye", self._machine.shutdown)
         self._halt()
         self._seam.sync(on_done)
@@ -106,15 +108,16 @@ class Shell:
     def _start(self) -> None:
         """Begin, once both the checkpoints and the configuration are there."""
         connections = self._connections
-        if not self._registered or connections is None or self._running:
+        if not self._registered or connections is None or self.running:
             return
-        self._running = True
+        self.running = True
         if self._carrier.checkpoints:
             self._logs.own("info", "restored", f"IKE SAs taken up where they were: {len(self._carrier.checkpoints)}")
         self._configure(connections)
         # Only with its configuration does the machine know what it took up; what it changed has been sent before.
         believed = self._machine.installed()
         self._seam.dump(lambda entries: self._reconcile(believed, entries))
+        self._on_running()
         while self._early:
             self.on_event(self._early.popleft())
 
@@ -136,7 +139,7 @@ class Shell:
         if isinstance(event, Checkpoint):
             self._carrier.checkpoints[event.id] = event.data
             self._restore(event.id)
-        elif not self._running:
+        elif not self.running:
             if len(self._early) < MAX_EARLY:
                 self._early.append(event)
         elif isinstance(event, Datagram):
@@ -198,7 +201,7 @@ class Shell:
             self._timer.cancel()
             self._timer = None
         deadline = self._machine.next_deadline()
-        if deadline is not None and self._running and not self.stopped:
+        if deadline is not None and self.running and not self.stopped:
             self._timer = self._loop.call_at(max(deadline, self._loop.time() + least), self._timer_due)
 
     # -- when the machine fails ---------------------------------------------------------------------------
