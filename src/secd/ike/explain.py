@@ -53,10 +53,10 @@ def wrong_identity(peer: str, sent: Identity, expected: Iterable[Identity], orig
     )
 
 
-def our_identity_refused(peer: str, sent: Identity, origin: str) -> str:
+def our_identity_refused(peer: str, sent: Identity, answer: str, origin: str) -> str:
     """The peer does not accept how we call ourselves."""
     return (
-        f"{peer} refuses our identity {sent.type} {identities.words(sent)}; write at {origin} "
+        f"{peer} refuses our identity {sent.type} {identities.words(sent)} ({answer}); write at {origin} "
         f"`srcid NAME` with the name that the peer expects"
     )
 

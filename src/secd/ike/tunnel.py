@@ -19,6 +19,8 @@ FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 60.0
 #: A tunnel that was up for less than this counts as a failed attempt, seconds.
 STABLE = 10.0
+#: Lines that are remembered as said.
+MAX_SAID = 64
 
 
 def fingerprint(connection: Connection) -> bytes:
@@ -42,8 +44,7 @@ class Tunnel:
         self.once = False
         self.last_rekey: float | None = None
         self.up_since: float | None = None
-        self.installed_since: float | None = None
-        self._said: dict[str, str] = {}
+        self._said: set[tuple[str, str]] = set()
 
     @property
     def name(self) -> str:
@@ -61,10 +62,12 @@ class Tunnel:
         self._said.clear()
 
     def is_news(self, code: str, message: str) -> bool:
-        """Whether `message` under `code` has not been said last; it has from now on."""
-        if self._said.get(code) == message:
+        """Whether `message` under `code` has not been said since the rule was loaded; it has from now on."""
+        if (code, message) in self._said:
             return False
-        self._said[code] = message
+        if len(self._said) >= MAX_SAID:
+            self._said.clear()
+        self._said.add((code, message))
         return True
 
     def plan(self, now: float, random: Random) -> None:
@@ -85,7 +88,6 @@ class Tunnel:
             self.up_since = now
             self.reason = ""
         self.once = False
-        self.attempt_at = None
 
     def down(self, reason: str, now: float) -> None:
         """Traffic cannot pass any more."""

@@ -38,7 +38,7 @@ class World:
         self.outbox.put(Log(level, connection, code, message))
 
     def log_once(self, tunnel: Tunnel, level: Level, code: str, message: str) -> None:
-        """The same, unless it was the last line of this code for this tunnel."""
+        """The same, unless it was said of this tunnel before."""
         if tunnel.is_news(code, message):
             self.log(level, tunnel.name, code, message)
 

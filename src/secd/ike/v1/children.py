@@ -105,10 +105,11 @@ def discard_outbound(ctx: Context, session: Session, child: Child) -> None:
     ctx.touch(session)
 
 
-def remove(ctx: Context, session: Session, child: Child) -> None:
-    """Take a pair out of the data plane and forget it."""
+def remove(ctx: Context, session: Session, child: Child, *, inbound: bool = True) -> None:
+    """Take a pair out of the data plane and forget it; without `inbound` that SA is gone already."""
     discard_outbound(ctx, session, child)
-    ctx.world.outbox.put(DeleteSA(child.spi_in, "in", child.endpoint.local))
+    if inbound:
+        ctx.world.outbox.put(DeleteSA(child.spi_in, "in", child.endpoint.local))
     session.sa.children.remove(child)
 
 

@@ -54,13 +54,33 @@ def unprotected(ctx: Context, session: Session | None, message: Message) -> None
     peer = message.datagram.remote
     if message.header.encrypted:
         if session is not None and isinstance(session.sa.phase1, IdentitySent):
-            _suspect_key(ctx, session, "answered with a message that does not decrypt to")
+            _instead_of_message_6(ctx, session, session.sa.phase1, message)
         return
     for each in message.clear().all(NotificationPayload):
         name = name_of(NotifyType, each.notify_type).replace("_", "-")
         ctx.world.log_stranger("info", "unauthenticated-notify", f"{peer} says {name}, which it cannot prove")
         if session is not None:
             _hint(ctx, session, each.notify_type)
+
+
+def _instead_of_message_6(ctx: Context, session: Session, state: IdentitySent, message: Message) -> None:
+    """The peer has our message 5.  If this decrypts it has our key too, and does not like our name."""
+    tunnel, peer, message_id = ctx.tunnel(session), session.sa.endpoint.remote, message.header.message_id
+    try:
+        chain, _ = message.decrypt(session.cbc(state.keys).phase2(session.prf, message_id))
+        proof = chain.one(HashPayload).data
+    except WireError:
+        _suspect_key(ctx, session, "answered with a message that does not decrypt to")
+        return
+    expected = hash_1(session.prf, state.keys.skeyid_a, message_id, chain.after_first)
+    refusals = [each.notify_type for each in chain.all(NotificationPayload) if each.notify_type < NotifyType.CONNECTED]
+    if tunnel is None or session.sa.local_id is None or not refusals or not hmac.compare_digest(proof, expected):
+        return
+    name = name_of(NotifyType, refusals[0]).replace("_", "-")
+    text = explain.our_identity_refused(peer, session.sa.local_id, name, tunnel.connection.origin)
+    ctx.world.log_once(tunnel, "error", "identity-mismatch", text)
+    tunnel.failed(text, ctx.world.now, ctx.world.random)
+    ctx.remove(session)
 
 
 def follow(ctx: Context, session: Session, message: Message) -> None:

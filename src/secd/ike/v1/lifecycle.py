@@ -29,6 +29,8 @@ DRAIN = 3.0
 PATIENCE = 20.0
 #: Seconds without a packet after which a pair that the peer has replaced is not needed any more.
 IDLE = 30.0
+#: Seconds that the data plane gets to end a pair by itself.
+GRACE = 2.0
 #: ISAKMP SAs of one tunnel.
 MAX_SESSIONS = 4
 
@@ -61,7 +63,7 @@ def _deadlines(session: Session) -> Iterator[float]:
         if quick.flight.next is not None:
             yield quick.flight.next
     for child in sa.children:
-        yield child.expires
+        yield child.expires + GRACE
         yield from (
             each for each in (child.rekey_at, child.retire_at, child.gone_at, child.check_at) if each is not None
         )
@@ -166,7 +168,7 @@ def _child(ctx: Context, runner: Runner, session: Session, child: Child) -> None
         if not child.stale:  # once more, in case the first was lost
             children.tell_deleted(ctx, session, [child])
         children.remove(ctx, session, child)
-    elif child.expires <= now:
+    elif child.expires + GRACE <= now:
         children.tell_deleted(ctx, session, [child])
         children.remove(ctx, session, child)
     elif child.retire_at is not None and child.retire_at <= now:
@@ -303,10 +305,15 @@ def tend(ctx: Context, tunnel: Tunnel) -> None:
         dpd.schedule(ctx, session)
         if session.sa.established and session.sa.nat.here and session.keepalive_at is None:
             session.keepalive_at = ctx.world.now + nat.KEEPALIVE
-    if children.newest(ctx, tunnel.name) is not None:
-        if tunnel.up_since is None:
-            ctx.world.log("info", tunnel.name, "up", f"{tunnel.connection.iface} is up")
+    up = children.newest(ctx, tunnel.name) is not None
+    if up and tunnel.up_since is None:
+        ctx.world.log("info", tunnel.name, "up", f"{tunnel.connection.iface} is up")
         tunnel.up(ctx.world.now)
+    elif not up and tunnel.up_since is not None:
+        tunnel.down(tunnel.reason or "the SAs are gone", ctx.world.now)
+        ctx.world.log("warning", tunnel.name, "down", f"{tunnel.connection.iface} is down: {tunnel.reason}")
+    if up and ctx.newest(tunnel.name) is not None:
+        tunnel.attempt_at = None
     else:
         _bring_up(ctx, tunnel)
     ctx.world.timers.set(f"tunnel {tunnel.name}", tunnel.attempt_at)
@@ -316,9 +323,9 @@ def attempt(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
     """The time has come to try to bring a tunnel up."""
     tunnel.attempt_at = None
     ctx.tend(tunnel.name)
-    if children.newest(ctx, tunnel.name) is not None or _busy(ctx, tunnel):
+    pair, newest = children.newest(ctx, tunnel.name), ctx.newest(tunnel.name)
+    if _busy(ctx, tunnel) or (pair is not None and newest is not None):
         return
-    newest = ctx.newest(tunnel.name)
     if newest is not None:
         runner.begin(newest, "quick", quick_mode.start(ctx, newest, tunnel))
         return
@@ -329,7 +336,7 @@ def attempt(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
         ctx.world.log_once(tunnel, "error", "unsupported", obstacle)
         return
     where = Endpoint(connection.local or "", nat.IKE_PORT, connection.peer, nat.IKE_PORT)
-    main_mode.start(ctx, tunnel, where)
+    main_mode.start(ctx, tunnel, where if pair is None else pair[0].sa.endpoint, rekeying=pair is not None)
 
 
 def _obstacle(connection: Connection) -> str:
@@ -346,10 +353,7 @@ def _obstacle(connection: Connection) -> str:
 
 
 def _bring_up(ctx: Context, tunnel: Tunnel) -> None:
-    """There is no usable pair: somebody has to be at work, or an attempt planned."""
-    if tunnel.up_since is not None:
-        tunnel.down(tunnel.reason or "the SAs are gone", ctx.world.now)
-        ctx.world.log("warning", tunnel.name, "down", f"{tunnel.connection.iface} is down: {tunnel.reason}")
+    """There is no usable pair, or no ISAKMP SA: somebody has to be at work, or an attempt planned."""
     if _busy(ctx, tunnel) or not (tunnel.starts or tunnel.once):
         tunnel.attempt_at = None
         return

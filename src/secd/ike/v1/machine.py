@@ -96,7 +96,7 @@ class Machine:
                     self.world.working(session.id)
                     self.world.log("error", session.sa.tunnel, "sa-refused", f"SPI 0x{spi:08x} {direction}: {why}")
                     children.tell_deleted(self.ctx, session, [child])
-                    children.remove(self.ctx, session, child)
+                    children.remove(self.ctx, session, child, inbound=direction != "in")
                     tunnel = self.ctx.tunnel(session)
                     if tunnel is not None:
                         tunnel.failed(f"the data plane refused an SA: {why}", self.world.now, self.world.random)
@@ -322,14 +322,13 @@ class Machine:
             if child.rekey_at is not None:
                 child.rekey_at = min(child.rekey_at, self.world.now)
             return
-        if child.gone_at is not None:
-            return
         if tunnel is not None and tunnel.up_since is not None:
             tunnel.reason = "the SAs were removed here" if event.kind == "deleted" else "the SAs' lifetime is over"
         if not inbound:
             child.installed = False
-        children.tell_deleted(self.ctx, session, [child])
-        children.remove(self.ctx, session, child)
+        if not child.stale:
+            children.tell_deleted(self.ctx, session, [child])
+        children.remove(self.ctx, session, child, inbound=not inbound)
 
     def mapped(self, event: NewMapping) -> None:
         """ESP that was authenticated came from a new address: the NAT before the peer has moved it."""

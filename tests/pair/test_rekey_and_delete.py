@@ -1,0 +1,279 @@
+"""Lifetimes, rekeys of both phases, deletes, and what the data plane reports."""
+
+from __future__ import annotations
+
+import pytest
+from tests.pair.network import ALICE, BOB, Network, Node, connection, matches, pair, start, traffic
+
+from secd.ike.contract import Send
+
+
+def test_phase_2_is_rekeyed_before_its_lifetime_ends_and_no_packet_is_lost() -> None:
+    net, alice, bob = pair(phase2_lifetime=120)
+    start(net, alice, bob)
+    first = alice.outbound()
+    assert traffic(net, alice, bob, 1000) == 0
+    assert alice.outbound() != first
+    assert len([sa for sa in alice.added if sa.direction == "out"]) in range(9, 12)
+    assert alice.pairs() == bob.pairs() == 1
+
+
+def test_phase_1_is_rekeyed_and_the_children_go_on() -> None:
+    net, alice, bob = pair(phase1_lifetime=200, phase2_lifetime=3600)
+    start(net, alice, bob)
+    first = alice.outbound()
+    assert traffic(net, alice, bob, 1000) == 0
+    assert alice.outbound() == first
+    assert alice.codes().count("phase1-up") in range(5, 8)
+    assert len(alice.checkpoints) == len(bob.checkpoints) == 1
+
+
+def test_a_responder_rekeys_both_phases_when_the_initiator_does_not() -> None:
+    net, alice, bob = pair(phase1_lifetime=300, phase2_lifetime=200)
+    start(net, alice, bob)
+    for session in alice.speaker._v1.ctx.sessions.values():
+        session.sa.rekey_at = None
+        session.sa.children[0].rekey_at = None
+    alice.speaker._v1.ctx.touch(session)
+    assert traffic(net, alice, bob, 290) == 0
+    assert bob.codes().count("phase2-rekeyed") >= 1
+    assert any("finished as initiator" in text for text in bob.said("phase1-up"))
+    assert alice.pairs() == bob.pairs() == 1
+
+
+def test_simultaneous_rekeys_leave_both_pairs_and_the_next_rekey_ends_with_one() -> None:
+    net, alice, bob = pair(phase2_lifetime=300)
+    start(net, alice, bob)
+    pair_of = alice.outbound().spi, bob.outbound().spi
+    for node, spi in ((alice, pair_of[0]), (bob, pair_of[1])):
+        node.expire(spi, "out", "soft")
+    assert traffic(net, alice, bob, 3) == 0
+    assert alice.pairs() == bob.pairs() == 3
+    assert traffic(net, alice, bob, 60) == 0
+    assert alice.pairs() == bob.pairs() == 2
+    assert traffic(net, alice, bob, 600) == 0
+    assert alice.pairs() == bob.pairs() == 1
+
+
+def test_simultaneous_rekeys_of_phase_1_lose_nothing() -> None:
+    net, alice, bob = pair(phase1_lifetime=300, phase2_lifetime=3600)
+    start(net, alice, bob)
+    for node in (alice, bob):
+        for session in node.speaker._v1.ctx.sessions.values():
+            session.sa.rekey_at = net.now + 1
+            node.speaker._v1.ctx.touch(session)
+        node.do(node.speaker._v1.settle)
+    assert traffic(net, alice, bob, 900) == 0
+    assert len(alice.checkpoints) == len(bob.checkpoints) <= 2
+    assert matches(alice, bob)
+
+
+def test_an_idle_tunnel_rekeys_too_and_stays_single() -> None:
+    net, alice, bob = pair(phase1_lifetime=600, phase2_lifetime=200)
+    start(net, alice, bob)
+    net.run(5000)
+    assert matches(alice, bob)
+    assert alice.pairs() == bob.pairs() == 1
+    assert len(alice.checkpoints) == len(bob.checkpoints) == 1
+
+
+def test_both_sides_active_come_up_and_end_with_one_pair() -> None:
+    net, alice, bob = pair(passive=False, phase2_lifetime=300, phase1_lifetime=500)
+    alice.start()
+    bob.start()
+    net.run(10)
+    assert matches(alice, bob)
+    assert traffic(net, alice, bob, 1200) == 0
+    assert alice.pairs() <= 2
+    assert len(alice.checkpoints) <= 2
+
+
+def test_a_delete_of_the_pair_brings_an_active_tunnel_back_at_once() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    net.run(20)
+    bob.expire(bob.outbound().spi, "out", "deleted")
+    assert net.run(3, until=lambda: matches(alice, bob))
+    net.run(10)
+    assert alice.pairs() == bob.pairs() == 1
+    assert len(alice.sas) == len(bob.sas) == 2
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_after_a_flush_the_peer_is_told_and_the_tunnel_comes_back(direction: str) -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    net.run(20)
+    spi = next(spi for spi, way in alice.sas if way == direction)
+    alice.expire(spi, direction, "deleted")
+    assert not alice.pairs()
+    assert net.run(3, until=lambda: matches(alice, bob))
+    net.run(10)
+    assert alice.pairs() == bob.pairs() == 1
+
+
+def test_resetting_an_active_tunnel_tells_the_peer_and_brings_it_back() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    alice.do(lambda: alice.speaker.reset("sec0", net.now))
+    assert not alice.sas
+    net.run(3)
+    assert matches(alice, bob)
+    assert alice.pairs() == bob.pairs() == 1
+    assert len(bob.checkpoints) == 1
+    assert not alice.speaker.reset("sec7", net.now)
+    assert alice.speaker.reset(None, net.now)
+
+
+def test_shutdown_says_goodbye() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    net.run(20)
+    alice.do(lambda: alice.speaker.shutdown(net.now))
+    net.run(5)
+    assert not alice.sas
+    assert not bob.pairs()
+    assert not alice.checkpoints
+    net.run(200)
+    assert not bob.sas
+    assert not bob.checkpoints
+    assert alice.speaker.next_deadline() is None
+
+
+def test_deleting_phase_1_alone_keeps_the_traffic_and_the_pair_is_replaced() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    net.run(20)
+    first = alice.outbound()
+    context = bob.speaker._v1.ctx
+    (session,) = context.sessions.values()
+
+    def delete() -> None:
+        from secd.ike.v1 import children
+
+        bob.speaker._at(net.now)
+        context.inform(session, [children.delete_payload(session)])
+        bob.speaker._v1.settle()
+
+    bob.do(delete)
+    assert traffic(net, alice, bob, 100) == 0
+    assert alice.outbound() != first
+    assert alice.pairs() == bob.pairs() == 1
+
+
+def test_without_a_replacement_the_pairs_of_a_deleted_phase_1_end_after_a_while() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    net.run(20)
+    alice.listening = False
+    alice.alive = False
+    context = bob.speaker._v1.ctx
+    (session,) = context.sessions.values()
+
+    def forged() -> None:
+        from secd.ike.v1 import informational
+
+        bob.speaker._at(net.now)
+        informational.end(context, session, "the peer has deleted the ISAKMP SA")
+        bob.speaker._v1.settle()
+
+    bob.do(forged)
+    net.run(60)
+    assert bob.pairs() == 1
+    net.run(60)
+    assert not bob.sas
+    assert not bob.checkpoints
+
+
+def test_lost_deletes_leave_nothing_behind_for_long() -> None:
+    net, alice, bob = pair(phase2_lifetime=200)
+    start(net, alice, bob)
+    net.drop = lambda number, send: isinstance(send, Send) and send.data[18] == 5  # informational
+    assert traffic(net, alice, bob, 800) == 0
+    assert bob.pairs() <= 2
+    assert matches(alice, bob)
+
+
+def test_reconfiguring_touches_only_what_has_changed() -> None:
+    net = Network()
+    rules = [connection(ALICE, BOB), connection(ALICE, "198.51.100.2", name="sec1", iface="sec1")]
+    alice = Node(net, ALICE, rules, seed=1)
+    bob = Node(net, BOB, [connection(BOB, ALICE, mode="passive")], seed=2)
+    other = connection("198.51.100.2", ALICE, mode="passive")
+    carol = Node(net, "198.51.100.2", [other], seed=3)
+    for node in (bob, carol, alice):
+        node.start(settled=True)
+    net.run(5)
+    first = alice.outbound("sec0"), alice.outbound("sec1")
+    assert all(first)
+    net.run(20)
+    alice.reconfigure(rules[0], connection(ALICE, "198.51.100.2", name="sec1", iface="sec1", phase2_lifetime=600))
+    net.run(5)
+    assert alice.outbound("sec0") == first[0]
+    assert alice.outbound("sec1") not in (first[1], None)
+    assert carol.pairs() == 1
+    moved = connection(ALICE, BOB, origin="/etc/ipsec.conf: 9", dpd=None)
+    alice.reconfigure(moved)
+    net.run(5)
+    assert alice.outbound("sec0") == first[0]
+    assert alice.outbound("sec1") is None
+    assert not carol.pairs()
+
+
+def test_two_tunnels_between_the_same_hosts_are_told_apart_by_identity() -> None:
+    from secd.sadb.messages import Identity
+
+    net = Network()
+    sides = {}
+    for local, peer in ((ALICE, BOB), (BOB, ALICE)):
+        sides[local] = [
+            connection(local, peer, name=f"sec{n}", iface=f"sec{n}", srcid=Identity("fqdn", f"{local}-{n}"),
+                       dstid=Identity("fqdn", f"{peer}-{n}"), mode="active" if local == ALICE else "passive")
+            for n in range(3)
+        ]  # fmt: skip
+    alice = Node(net, ALICE, sides[ALICE], seed=1)
+    bob = Node(net, BOB, sides[BOB], seed=2)
+    bob.start(settled=True)
+    alice.start()
+    net.run(10)
+    for n in range(3):
+        assert matches(alice, bob, f"sec{n}")
+    assert alice.pairs() == 3
+
+
+def test_status_tells_what_people_ask() -> None:
+    net, alice, bob = pair(phase2_lifetime=200)
+    (status,) = alice.start().speaker.status(net.now)
+    assert status.state == "connecting" or status.next_attempt == 0.0
+    start(net, alice, bob)
+    net.run(300)
+    (status,) = alice.speaker.status(net.now)
+    assert status.state == "up"
+    assert not status.reason
+    assert status.ike[0].remote_id == BOB
+    assert status.ike[0].state == "established"
+    assert status.children[0].spi_out == alice.outbound().spi
+    assert status.last_rekey is not None
+    assert status.next_attempt is None
+    assert {(each.spi, each.direction) for each in alice.speaker.installed()} == set(alice.sas)
+
+
+def test_an_sa_that_the_data_plane_refuses_is_taken_back_and_tried_again() -> None:
+    from secd.ike.contract import AddSA, SAFailed
+
+    net, alice, bob = pair()
+    plain, failed = alice._one, []
+
+    def refuse(output: object) -> None:
+        plain(output)
+        if isinstance(output, AddSA) and output.sa.direction == "in" and not failed:
+            failed.append(output)
+            net.after(0.0, lambda: alice.do(lambda: alice.speaker.answer(output.request_id, SAFailed("full"), net.now)))
+
+    alice._one = refuse  # type: ignore[method-assign]
+    bob.start(settled=True)
+    alice.start()
+    assert net.run(10, until=lambda: bool(failed) and matches(alice, bob))
+    assert "full" in alice.said("sa-refused")[0]
+    net.run(20)
+    assert alice.pairs() == bob.pairs() == 1
