@@ -80,6 +80,7 @@ class Supervisor:
         self._first_ready = asyncio.Event()
         self._loading = asyncio.Lock()
         self._booting: asyncio.Task[None] | None = None
+        self._boot_wanted = False
         self._sadb: Child[SadbToParent] | None = None
         self._iked: Child[IkedToParent] | None = None
         self._backoff = {"sadb": Backoff(), "iked": Backoff()}
@@ -296,12 +297,15 @@ class Supervisor:
         self._iked.send(ConfigureCommit())
 
     def _boot(self) -> None:
-        """Load the boot files; SIGHUP loads them again."""
+        """Load the boot files; SIGHUP loads them again, also when it comes while they are being loaded."""
+        self._boot_wanted = True
         if not self._booting or self._booting.done():
             self._booting = self._loop.create_task(self._load_boot_files())
 
     async def _load_boot_files(self) -> None:
-        await boot.load(self._options.etc, self._log)
+        while self._boot_wanted:
+            self._boot_wanted = False
+            await boot.load(self._options.etc, self._log)
 
     def _processes(self) -> tuple[ProcessStatus, ...]:
         children = [child for child in (self._sadb, self._iked) if child]
