@@ -239,7 +239,7 @@ fn too_big_is_answered_from_the_destination_with_the_mtu() {
         assert_eq!(u16::from_be_bytes([message[6], message[7]]), 1300);
         assert_eq!(&message[8..], &packet[..message.len() - 8]);
         // An answer to an answer there is not.
-        let unanswered = icmp::too_big(&out[..len].to_vec(), &answer, 600, &mut [0; icmp::MAX]);
+        let unanswered = icmp::too_big(&out[..len], &answer, 600, &mut [0; icmp::MAX]);
         assert_eq!(unanswered, None);
     }
 }

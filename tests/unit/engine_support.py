@@ -1,6 +1,6 @@
 """Two hosts in network namespaces, each with an engine of its own in this process, for the tests of the engine.
 
-    a: sec0 169.254.1.1 ---- veth 10.77.0.1, fd77::1 ==== veth 10.77.0.2, fd77::2 ---- sec0 169.254.1.2 :b
+a: sec0 169.254.1.1 ---- veth 10.77.0.1, fd77::1 ==== veth 10.77.0.2, fd77::2 ---- sec0 169.254.1.2 :b
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import fcntl
 import itertools
 import os
 import select
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -108,6 +109,21 @@ class Node:
     def counter(self, name: str) -> int:
         return self.engine.counters()[name]
 
+    def socket(self, kind: int, protocol: int = 0, *, ipv6: bool = False, port: int | None = None) -> socket.socket:
+        """A socket in this namespace, bound to `port` of every address if that is given."""
+        with inside(self.namespace):
+            made = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, kind, protocol)
+        made.settimeout(5)
+        if ipv6 and kind == socket.SOCK_DGRAM:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if port is not None:
+            made.bind(("", port))
+        return made
+
+    def drops(self) -> dict[str, int]:
+        """Every counter that is not zero, of those that tell of drops."""
+        return {name: n for name, n in self.engine.counters().items() if n and name.startswith("drop_")}
+
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = ["ip", "netns", "exec", self.namespace, *words]
         return subprocess.run(command, check=check, capture_output=True, text=True, timeout=60)
@@ -124,7 +140,7 @@ class Node:
 class Pair:
     """Nodes `a` and `b` with a wire between them."""
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(self, workers: int = 2, *, engine_at_b: bool = True) -> None:
         name = f"ee{os.getpid()}-{next(_serial)}"
         self.a = Node(f"{name}a", "10.77.0.1", "fd77::1", workers)
         self.b = Node(f"{name}b", "10.77.0.2", "fd77::2", workers)
@@ -137,7 +153,9 @@ class Pair:
             ip("-n", node.namespace, "addr", "add", f"{node.address}/24", "dev", "wire")
             ip("-n", node.namespace, "addr", "add", f"{node.address6}/64", "dev", "wire", "nodad")
             ip("-n", node.namespace, "link", "set", "wire", "up")
-            node.open()
+        self.a.open()
+        if engine_at_b:
+            self.b.open()
 
     def attach(self, name: str = "sec0", *, mtu: int = 1280, net: str = "169.254.1") -> None:
         self.a.attach(name, f"{net}.1", f"{net}.2", mtu=mtu)
