@@ -11,7 +11,7 @@ from secd.netlink import wire
 from secd.netlink.socket import Netlink
 
 TABLE_MAIN = 254
-ACTION_LOOKUP, ACTION_UNREACHABLE = 1, 7
+ACTION_LOOKUP, ACTION_NOTHING, ACTION_UNREACHABLE = 1, 3, 7
 
 _HEADER = struct.Struct("=BBBBBxxBI")  # family, dst_len, src_len, tos, table, action, flags
 _IIFNAME, _PRIORITY, _SUPPRESS_IFGROUP, _TABLE, _PROTOCOL, _IP_PROTO, _SPORT_RANGE = 3, 6, 13, 15, 21, 22, 23

@@ -1,15 +1,19 @@
 """Why a tunnel's own packets never go into a tunnel.
 
 Routes over secN may cover the peer itself: BGP installs a default route, or the very prefix that the peer is in.  So
-what leaves this host from the IKE ports or as ESP is not routed by the main table as it stands, but by three rules for
-each of `ipproto udp sport 500`, `ipproto udp sport 4500` and `ipproto esp`, for IPv4 and IPv6, all with `iif lo` (this
-host's own packets, not those that it forwards for others):
+what this host sends from the IKE ports or as ESP is not routed by the main table as it stands, but by three rules for
+each of `ipproto udp sport 500`, `ipproto udp sport 4500` and `ipproto esp`, for IPv4 and IPv6, all with `iif lo`:
 
     32500   lookup main suppress_ifgroup 1516   the main table, unless its best route leads over a secN
     32501   lookup 1516                         a copy of the main table without routes over secN
     32502   unreachable                         no way but through a tunnel is no way
+    32503   ipproto esp nop                     (once, IPv4) see below
 
-They need no mark, and strict reverse-path filtering (rp_filter=1) agrees with them, since it asks the same rules.
+They need no mark.  `iif lo` is for this host's own packets: what it forwards for others is routed as ever, or a host
+behind us that uses UDP port 4500 itself would see its packets leave unprotected.  Strict reverse-path filtering
+(rp_filter=1) asks the same rules about what comes in, also with `iif lo`, but the kernel looks at protocol and ports
+then only if there is some rule on them without `iif lo`: that is rule 32503, which does nothing else.
+
 A rule of the administrator with a smaller number still comes first (`from ADDRESS lookup UPLINK`).
 
 The copy follows the main table by netlink: a change is followed after a moment, and all of it is compared anew, as is
@@ -217,6 +221,8 @@ class Underlay:
                     suppress_group=group,
                     owner=OWNER,
                 )
+        if family == socket.AF_INET:
+            yield rules.Rule(family, PRIORITY + 3, action=rules.ACTION_NOTHING, ip_protocol=_IPPROTO_ESP, owner=OWNER)
 
 
 def _unless_done(change: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
