@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from secd.conf.diagnostics import MAX_ERRORS, Origin
 from secd.conf.grammar import Parsed, parse_file, parse_text
 from secd.conf.rules import BundleRule, IkeRule, Rule
 from secd.conf.unparse import quote, rules_text
+from secd.control.messages import ToParent
 
 
 @pytest.fixture(autouse=True)
@@ -155,8 +157,21 @@ def test_no_text_makes_anything_but_diagnostics(text: str) -> None:
     parsed = parse_text("x = 10.0.0.9\n" + text)
     for diagnostic in parsed.diagnostics.all:
         assert diagnostic.message
-    compile_rules(parsed.rules)
+    compiled = compile_rules(parsed.rules)
+    for rule in (*compiled.connections, *compiled.manual):
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(rule), type=ToParent) == rule
     list(rules_text(parsed.rules, with_keys=True))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(st.characters(exclude_characters="\0\n"), max_size=300), st.text(st.characters(exclude_characters="\0\n"))
+)
+def test_what_comes_of_any_identity_and_key_can_be_sent(identity: str, psk: str) -> None:
+    parsed = parse_text(f"ike interface sec0 srcid {quote(identity)} psk {quote(psk)}\n")
+    compiled = compile_rules(parsed.rules)
+    for rule in compiled.connections:
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(rule), type=ToParent) == rule
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from secd.conf.compile import Compiled
 from secd.conf.diagnostics import Diagnostic
@@ -17,9 +17,8 @@ from secd.sadb.messages import SA, Entry, FromServer
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as indented JSON."""
-    text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode()
-    sys.stdout.write(f"{text}\n")
+    """Print `value` as indented JSON, in ASCII: a file may have held octets that are no UTF-8."""
+    sys.stdout.write(f"{json.dumps(msgspec.to_builtins(value), indent=2)}\n")
 
 
 def print_checked(
@@ -31,7 +30,7 @@ def print_checked(
             "rules": list(rules_text(parsed.rules, with_keys=with_keys)),
             "connections": [rule.connection for rule in compiled.connections] if compiled else [],
             "manual": [
-                {"origin": rule.origin, "sa": rule.sa if with_keys else _without_keys(rule.sa)}
+                {"origin": rule.origin, "sa": _sa(rule.sa, with_keys=with_keys)}
                 for rule in (compiled.manual if compiled else ())
             ],
             "diagnostics": [
@@ -54,14 +53,27 @@ def print_sas(what: str, entries: Iterable[Entry], *, with_keys: bool) -> None:
     if what in ("flow", "all"):
         shown["flows"] = []
     if what in ("sa", "all"):
-        shown["sas"] = [entry if with_keys else replace(entry, sa=_without_keys(entry.sa)) for entry in entries]
+        shown["sas"] = [_entry(entry, with_keys=with_keys) for entry in entries]
     print_json(shown)
 
 
 def json_line(event: FromServer) -> str:
     """Give an event as one line of JSON; its `type` names it."""
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    return json.dumps(msgspec.to_builtins(event))
 
 
-def _without_keys(sa: SA) -> SA:
-    return replace(sa, encryption_key=b"", auth_key=b"")
+def _entry(entry: Entry, *, with_keys: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = msgspec.to_builtins(entry)
+    for framing in ("type", "seq"):
+        facts.pop(framing, None)
+    return {**facts, "sa": _sa(entry.sa, with_keys=with_keys)}
+
+
+def _sa(sa: SA, *, with_keys: bool) -> dict[str, Any]:
+    """Give an SA; its keys, in hexadecimal, only on demand."""
+    facts: dict[str, Any] = msgspec.to_builtins(sa)
+    for field, key in (("encryption_key", sa.encryption_key), ("auth_key", sa.auth_key)):
+        facts[field] = key.hex()
+        if not with_keys:
+            del facts[field]
+    return facts

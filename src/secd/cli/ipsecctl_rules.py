@@ -17,6 +17,8 @@ from secd.conf.show import bundle_line, flow_line, sa_lines
 if TYPE_CHECKING:
     from secd.cli.ipsecctl import Options
 
+#: What the parent takes as the name of a source.
+MAX_SOURCE = 1024
 NOT_LOADED = "ipsecctl: ipsec rules not loaded"
 SYNTAX_ERROR = "ipsecctl: Syntax error in config file: ipsec rules not loaded"
 
@@ -54,7 +56,10 @@ def _load(options: Options, path: str, compiled: Compiled) -> bool:
 
     if options.fifo is not None:
         print("ipsecctl: -i has no effect: secd takes rules over its own socket", file=sys.stderr)
-    source = "-" if path == "-" else os.path.realpath(path)
+    source = "-" if path == "-" else os.path.realpath(path).encode("utf-8", "backslashreplace").decode()
+    if len(source) > MAX_SOURCE:
+        print(f"ipsecctl: {path}: a path of {len(source)} characters; {MAX_SOURCE} are possible", file=sys.stderr)
+        return False
     try:
         answer = load(source, compiled.connections, compiled.manual, "delete" if options.delete else "replace")
     except ControlError as error:

@@ -66,7 +66,7 @@ def _ask(name: str) -> list[str]:
         return []
     try:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):  # a name that is too long or no text at all is a ValueError
         return []
     addresses = dict.fromkeys(str(answer[4][0]) for answer in answers)
     return [address for address in addresses if "%" not in address]

@@ -73,7 +73,8 @@ def compile_rules(rules: Iterable[Rule], *, refuse_others: bool = True) -> Compi
 
 
 def _origin(rule: Rule) -> str:
-    return str(rule.origin)[-MAX_ORIGIN:]
+    """Give `FILE: LINE` as text that can be sent: a file's name may be any octets."""
+    return str(rule.origin).encode("utf-8", "backslashreplace").decode()[-MAX_ORIGIN:]
 
 
 # -- ike --------------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ def _connection(rule: IkeRule, unit: int, taken: dict[object, Origin]) -> AddCon
 
 def _claim(taken: dict[object, Origin], what: object, rule: Rule, message: str) -> None:
     other = taken.setdefault(what, rule.origin)
-    if other is not rule.origin:  # the SAs of one rule share it
+    if other is not rule.origin:  # the SAs of one line share it
         raise NotPossibleError(f"{message} {other}")
 
 

@@ -24,12 +24,15 @@ def interface_addresses(name: str) -> list[str] | None:
     except (OSError, ValueError):
         # Files from an OpenBSD machine speak of lo0.
         return interface_addresses("lo") if name == "lo0" else None
-    found: list[str] = []
-    for family, owner, packed in _dump():
-        address = socket.inet_ntop(family, packed)
-        if owner == index and not (family == socket.AF_INET6 and packed[:2] == b"\xfe\x80"):
-            found.append(address)
-    return found
+    try:
+        known = list(_dump())
+    except (OSError, struct.error):  # no netlink here, or one that says strange things
+        known = []
+    return [
+        socket.inet_ntop(family, packed)
+        for family, owner, packed in known
+        if owner == index and not (family == socket.AF_INET6 and packed[:2] == b"\xfe\x80")
+    ]
 
 
 def _dump() -> Iterator[tuple[int, int, bytes]]:

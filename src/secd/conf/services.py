@@ -24,7 +24,7 @@ def protocol_number(name: str) -> int | None:
         return _PROTOCOLS[name]
     try:
         return socket.getprotobyname(name)
-    except (OSError, UnicodeError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
@@ -38,7 +38,7 @@ def port_number(name: str) -> int | None:
     for protocol in ("tcp", "udp"):
         try:
             return socket.getservbyname(name, protocol)
-        except (OSError, UnicodeError, ValueError):
+        except (OSError, ValueError):
             continue
     return _PORTS.get(name)
 
