@@ -198,11 +198,8 @@ class Interfaces:
                 self._changed(by_index[link.index], link)
 
     def _changed(self, interface: Interface, link: links.Link) -> None:
-        if link.group != links.SEC_GROUP and interface.name not in self._making:
-            self._family.log("warning", f"{interface.name} was put into link group {link.group}: put back into "
-                                        f"{links.SEC_GROUP}, lest its own packets be routed into it")  # fmt: skip
-            with contextlib.suppress(OSError):
-                links.change(self._netlink, interface.index, group=links.SEC_GROUP)
+        if link.group != links.SEC_GROUP:
+            self._put_back(interface)
         if (link.up, link.mtu) == (interface.running, interface.mtu):
             return
         was_running = interface.running
@@ -213,3 +210,13 @@ class Interfaces:
             self._family.log("error", f"{interface.name}: {error}")
         if interface.running != was_running:
             self._on_change(InterfaceChange(interface.name, running=interface.running, exists=True))
+
+    def _put_back(self, interface: Interface) -> None:
+        """See to it that a secN is in the link group by which the underlay's rules know it."""
+        link = links.find(self._netlink, interface.name)
+        if link is None or link.group == links.SEC_GROUP:
+            return  # the news is old: it was told while the interface was made
+        self._family.log("warning", f"{interface.name} was put into link group {link.group}: put back into "
+                                    f"{links.SEC_GROUP}, lest its own packets be routed into it")  # fmt: skip
+        with contextlib.suppress(OSError):
+            links.change(self._netlink, interface.index, group=links.SEC_GROUP)
