@@ -245,6 +245,7 @@ def _read_twice(line: str) -> None:
     assert [_plain(rule) for rule in again.rules] == [_plain(rule) for rule in once.rules], printed
 
 
+@settings(deadline=None)
 @given(_TEXT)
 def test_a_text_in_quotes_is_read_as_it_was_unless_it_ends_with_a_backslash(text: str) -> None:
     if not text.endswith("\\"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secd.conf.diagnostics import Diagnostics, TooManyErrors
@@ -129,6 +129,7 @@ _PIECES = (
 _TEXT = st.lists(st.one_of(st.sampled_from(_PIECES), st.text(max_size=5)), max_size=40).map("".join)
 
 
+@settings(deadline=None)
 @given(_TEXT)
 def test_the_quick_way_reads_what_the_slow_way_reads(text: str) -> None:
     assert lex(text) == lex(text, slowly=True)
