@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from secd.sadb.messages import Address, Identity, Interface, Name, Text
+from secd.sadb.messages import Address, Amount, Identity, Interface, Name, Text
 
 Seconds = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 
@@ -52,10 +52,71 @@ class PreSharedKey(Struct, frozen=True, tag="psk"):
     key: Name
 
 
+Certificate = Annotated[bytes, Meta(max_length=8192)]  # DER
+
+
 class Signature(Struct, frozen=True, tag="signature"):
-    """Authentication by RSA signatures with the parent's private key under the handle `key`."""
+    """Authentication by signatures with the parent's private key under the handle `key`.
+
+    `chain` begins with our own certificate; the peer's must lead to one of `authorities` and be on none of the
+    revocation lists `crls`.  `peer_keys` are public keys (SubjectPublicKeyInfo) trusted without a certificate.
+    """
 
     key: Name
+    chain: Annotated[tuple[Certificate, ...], Meta(max_length=8)] = ()
+    authorities: Annotated[tuple[Certificate, ...], Meta(max_length=32)] = ()
+    crls: Annotated[tuple[bytes, ...], Meta(max_length=8)] = ()
+    peer_keys: Annotated[tuple[Certificate, ...], Meta(max_length=8)] = ()
+
+
+class IKEProposal(Struct, frozen=True):
+    """An IKEv2 proposal for the IKE SA (`ikesa`): what is acceptable of each transform type, preferred first.
+
+    `additional` holds RFC 9370's further key exchanges, one set of acceptable methods a round.
+    """
+
+    ciphers: tuple[Cipher, ...]
+    prfs: tuple[Name, ...]
+    auths: tuple[Name, ...]  # () with combined-mode ciphers
+    groups: tuple[Name, ...]
+    additional: tuple[tuple[Name, ...], ...] = ()
+
+
+class ChildProposal(Struct, frozen=True):
+    """An IKEv2 proposal for ESP (`childsa`).  `groups` () means no key exchange of its own (no PFS)."""
+
+    ciphers: tuple[Cipher, ...]
+    auths: tuple[Name, ...]
+    groups: tuple[Name, ...] = ()
+    esn: tuple[bool, ...] = (False,)
+    additional: tuple[tuple[Name, ...], ...] = ()
+
+
+class PostQuantumKey(Struct, frozen=True):
+    """RFC 8784: a key held by the parent under `key`, known to the peer as `identity`."""
+
+    key: Name
+    identity: Annotated[bytes, Meta(max_length=256)]
+    required: bool = True
+
+
+class IKEv2(Struct, frozen=True):
+    """What only an IKEv2 connection has.
+
+    `ike_lifetime` 0: the IKE SA is never rekeyed.  `lifetime_bytes` 0: no limit.  `provide` and `request` are the
+    configuration payload's words of iked.conf (`address`, `name-server`, ...) and their values.
+    """
+
+    ikesa: Annotated[tuple[IKEProposal, ...], Meta(max_length=16)]
+    childsa: Annotated[tuple[ChildProposal, ...], Meta(max_length=16)]
+    ike_lifetime: Seconds = 0
+    lifetime: Seconds = 10_800
+    lifetime_bytes: Amount = 4 * 1024**3
+    provide: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=32)] = ()
+    request: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=32)] = ()
+    fragmentation: bool = True
+    mobike: bool = True
+    ppk: PostQuantumKey | None = None
 
 
 class DeadPeerDetection(Struct, frozen=True):
@@ -95,3 +156,4 @@ class Connection(Struct, frozen=True):
     replay: int = 64
     esn: bool = False
     natt: bool = True
+    ikev2: IKEv2 | None = None  # for version 2, in place of exchange, phase1 and phase2
