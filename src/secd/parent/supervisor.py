@@ -18,9 +18,6 @@ import msgspec
 from secd.control.family import (
     ClientConnected,
     CloseTUN,
-    ConfigureBegin,
-    ConfigureCommit,
-    ConfigureConnection,
     IkedToParent,
     KeyResult,
     KnownInterfaces,
@@ -33,19 +30,17 @@ from secd.control.family import (
     Stop,
     TUNOpened,
 )
-from secd.control.messages import Accepted, ProcessStatus, Refused
+from secd.control.messages import ProcessStatus
 from secd.ipc.channel import listen, pair
 from secd.ipc.paths import iked_socket, sadb_socket, secd_socket
 from secd.parent import boot
 from secd.parent.accounts import account
 from secd.parent.children import Backoff, Child
-from secd.parent.configuration import Configuration, LoadRefused
 from secd.parent.control import ControlServer
 from secd.parent.keys import KeyHolder, KeyHolderError
+from secd.parent.loading import Loader
 from secd.parent.log import Log
-from secd.parent.manual import ManualSAs
 from secd.parent.notify import Notifier
-from secd.parent.rules import Load
 from secd.parent.tun import DetachedQueues, TUNError
 
 #: Seconds that iked has to say goodbye to the peers, and sadb to take the interfaces down, before they are killed.
@@ -73,12 +68,10 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._notify = Notifier()
         self._keys = KeyHolder()
-        self._configuration = Configuration(self._keys)
         self._queues = DetachedQueues()
         self._started = time.monotonic()
         self._stopping = asyncio.Event()
         self._first_ready = asyncio.Event()
-        self._loading = asyncio.Lock()
         self._booting: asyncio.Task[None] | None = None
         self._boot_wanted = False
         self._sadb: Child[SadbToParent] | None = None
@@ -91,11 +84,11 @@ class Supervisor:
             "sadb": listen(str(sadb_socket())),
             "iked": listen(str(iked_socket())),
         }
-        self._manual = ManualSAs(sadb_socket(), self._say)
+        self._loader = Loader(self._keys, sadb_socket(), self._say, self._configure)
         self._control = ControlServer(
             self._listeners["secd"],
-            load=self._load,
-            rules=lambda: self._configuration.sources,
+            load=self._loader.load,
+            rules=self._loader.sources,
             processes=self._processes,
             log=self._say,
         )
@@ -124,7 +117,7 @@ class Supervisor:
             self._boot()
         if self._booting:
             await self._booting
-        self._notify("READY=1", f"STATUS={self._tunnels()} configured")
+        self._notify("READY=1", f"STATUS={self._loader.tunnels()} configured")
         self._say("info", "ready")
 
     # -- the children -------------------------------------------------------------------------------------
@@ -265,36 +258,13 @@ class Supervisor:
 
     # -- configuration ------------------------------------------------------------------------------------
 
-    async def _load(self, load: Load) -> Accepted | Refused:
-        """Check and apply one load; loads come one after the other."""
-        async with self._loading:
-            try:
-                prepared = self._configuration.prepare(load)
-            except LoadRefused as refusal:
-                return Refused(tuple(error[:1024] for error in refusal.errors))
-            errors = await self._manual.apply(prepared.remove, prepared.add)
-            if errors:
-                self._configuration.abandon()
-                return Refused(tuple(f"{load.source}: {error}"[:1024] for error in errors))
-            self._configuration.commit(prepared)
-            self._configure()
-        tunnels = self._tunnels()
-        self._say("info", f"{'took rules away as' if load.delete else 'loaded'} {load.source}: {tunnels} now")
-        self._notify(f"STATUS={tunnels} configured")
-        return Accepted(tuple(warning[:1024] for warning in prepared.warnings))
-
-    def _tunnels(self) -> str:
-        number = len(self._configuration.connections())
-        return f"{number} tunnel{'' if number == 1 else 's'}"
-
     def _configure(self) -> None:
-        """Tell iked the whole of it."""
+        """Tell iked the whole of it, and systemd how much it is."""
+        self._notify(f"STATUS={self._loader.tunnels()} configured")
         if not self._iked or not self._iked.ready:
             return  # it is told when it is ready
-        self._iked.send(ConfigureBegin())
-        for connection in self._configuration.connections():
-            self._iked.send(ConfigureConnection(connection))
-        self._iked.send(ConfigureCommit())
+        for message in self._loader.messages():
+            self._iked.send(message)
 
     def _boot(self) -> None:
         """Load the boot files; SIGHUP loads them again, also when it comes while they are being loaded."""
@@ -326,7 +296,7 @@ class Supervisor:
             self._booting.cancel()
             await asyncio.gather(self._booting, return_exceptions=True)
         self._control.close()
-        self._manual.close()
+        self._loader.close()
         # iked's farewell goes through sadb: one after the other.
         await self._end(lambda: self._iked)
         await self._end(lambda: self._sadb)
