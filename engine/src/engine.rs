@@ -339,6 +339,10 @@ impl Engine {
         self.shared.now_ms()
     }
 
+    pub fn epoch(&self, ms: u64) -> f64 {
+        self.shared.epoch(ms)
+    }
+
     fn publish(&self, registry: &Registry) {
         self.shared.snapshot.store(Arc::new(registry.snapshot()));
     }

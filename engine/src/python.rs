@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
@@ -149,12 +148,11 @@ impl Engine {
         destination: &str,
     ) -> PyResult<Bound<'py, PyDict>> {
         let sa = self.0.sa(&id(spi, direction, destination)?)?;
-        sa_dict(py, &sa, self.0.now_ms())
+        sa_dict(py, &self.0, &sa)
     }
 
     fn dump<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let now = self.0.now_ms();
-        let entries: PyResult<Vec<_>> = self.0.sas().iter().map(|sa| sa_dict(py, sa, now)).collect();
+        let entries: PyResult<Vec<_>> = self.0.sas().iter().map(|sa| sa_dict(py, &self.0, sa)).collect();
         PyList::new(py, entries?)
     }
 
@@ -230,10 +228,8 @@ fn event_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
     }
 }
 
-fn sa_dict<'py>(py: Python<'py>, sa: &Sa, now_ms: u64) -> PyResult<Bound<'py, PyDict>> {
-    let state = &sa.state;
-    let ago = |at: u64| now_ms.saturating_sub(at) as f64 / 1000.0;
-    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+fn sa_dict<'py>(py: Python<'py>, engine: &engine::Engine, sa: &Sa) -> PyResult<Bound<'py, PyDict>> {
+    let (state, now_ms) = (&sa.state, engine.now_ms());
     let dict = PyDict::new(py);
     dict.set_item("spi", sa.spi)?;
     dict.set_item("direction", direction(sa.outbound))?;
@@ -244,9 +240,10 @@ fn sa_dict<'py>(py: Python<'py>, sa: &Sa, now_ms: u64) -> PyResult<Bound<'py, Py
     dict.set_item("inner_bytes", count(&state.inner_bytes))?;
     dict.set_item("drops", count(&state.drops))?;
     dict.set_item("rpl", state.rpl(sa.outbound))?;
-    dict.set_item("first_use", state.first_use().map_or(0.0, |at| epoch - ago(at)))?;
-    dict.set_item("last_use", state.last_use().map_or(0.0, |at| epoch - ago(at)))?;
-    dict.set_item("idle", state.last_use().map_or(-1.0, ago))?;
+    dict.set_item("first_use", state.first_use().map_or(0.0, |at| engine.epoch(at)))?;
+    dict.set_item("last_use", state.last_use().map_or(0.0, |at| engine.epoch(at)))?;
+    let idle = state.last_use().map_or(-1.0, |at| now_ms.saturating_sub(at) as f64 / 1000.0);
+    dict.set_item("idle", idle)?;
     dict.set_item("pmtu", sa.path.pmtu(now_ms).unwrap_or(0))?;
     Ok(dict)
 }

@@ -79,15 +79,25 @@ class Node:
     def attach(self, name: str = "sec0", inner: str = "", peer: str = "", *, mtu: int = 1280) -> int:
         """Make `name` with an inner address, up and running."""
         with inside(self.namespace):
-            fds = [os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC) for _ in range(self.engine.workers + 1)]
-            index = self.engine.attach(name, fds[:-1], fds[-1], mtu=mtu, running=True)
-        for fd in fds[:-1]:
-            os.close(fd)
-        self.held.append(fds[-1])
+            self.held.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+        index = self._attach(name, self.held[-1], mtu)
         ip("-n", self.namespace, "link", "set", name, "mtu", str(mtu), "up")
         if inner:
             ip("-n", self.namespace, "addr", "add", inner, "peer", peer, "dev", name)
         return index
+
+    def attach_again(self, name: str = "sec0", *, mtu: int = 1280) -> int:
+        """Take `name` up again, whose detached queue this node holds."""
+        return self._attach(name, -1, mtu)
+
+    def _attach(self, name: str, detached: int, mtu: int) -> int:
+        with inside(self.namespace):
+            fds = [os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC) for _ in range(self.engine.workers)]
+            try:
+                return self.engine.attach(name, fds, detached, mtu=mtu, running=True)
+            finally:
+                for fd in fds:
+                    os.close(fd)
 
     def poll(self) -> list[EngineEvent]:
         self.events += self.engine.poll()
@@ -173,6 +183,16 @@ class Pair:
             sender.engine.add_sa(direction="out", **sa)
             receiver.engine.add_sa(direction="in", **sa)
         return keys
+
+    def add_out(self, spi: int, **options: Any) -> dict[str, Any]:
+        """An outbound SA at a alone; its keys."""
+        keys = sa_keys("aes-256-gcm")
+        self.a.engine.add_sa(direction="out", **sa_arguments(spi, "sec0", *self.ends(), **keys, **options))
+        return keys
+
+    def add_in(self, spi: int, keys: dict[str, Any], **options: Any) -> None:
+        """An inbound SA at a alone, for what b sends."""
+        self.a.engine.add_sa(direction="in", **sa_arguments(spi, "sec0", *self.ends()[::-1], **keys, **options))
 
     def ends(self, ipv6: bool = False) -> tuple[str, str]:
         return (self.a.address6, self.b.address6) if ipv6 else (self.a.address, self.b.address)

@@ -87,6 +87,9 @@ impl Inbound {
         let udp = !matches!(port, Port::Raw4 | Port::Raw6);
         let outside = Outside { remote: datagram.remote, local: datagram.local, tos: datagram.tos, udp };
         let end = datagram.place.end;
+        if datagram.place.is_empty() {
+            return context.counters.add(Counter::Malformed, 1);
+        }
         match port {
             Port::Ike4 | Port::Ike6 => self.ike(context, number, &outside, datagram.place.clone()),
             Port::Raw4 | Port::Raw6 => {

@@ -12,7 +12,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
@@ -32,6 +32,7 @@ pub struct Shared {
     pub counters: Counters,
     pub workers: usize,
     started: Instant,
+    started_epoch: f64,
 }
 
 impl Shared {
@@ -42,12 +43,18 @@ impl Shared {
             counters: Counters::new(workers),
             workers,
             started: Instant::now(),
+            started_epoch: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
         })
     }
 
     /// Milliseconds since the engine was made.
     pub fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// Epoch seconds of what `now_ms` said; the same whenever it is asked.
+    pub fn epoch(&self, ms: u64) -> f64 {
+        self.started_epoch + ms as f64 / 1000.0
     }
 
     /// Queue an event that is not IKE's.
