@@ -22,7 +22,8 @@ def no_proposal(peer: str, offered: Sequence[S], accepted: Sequence[S], origin: 
     if pair is None:
         return text
     theirs, ours = pair
-    return f"{text}; nearest: {differences(theirs, ours)}; to accept it write `{theirs.words()}` at {origin}"
+    text = f"{text}; nearest: {differences(theirs, ours)}"
+    return text if theirs.words() == ours.words() else f"{text}; to accept it write `{theirs.words()}` at {origin}"
 
 
 def offer_refused(peer: str, offered: Sequence[S], origin: str) -> str:

@@ -10,7 +10,7 @@ messages to people are made of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
@@ -46,7 +46,8 @@ MAX_TRANSFORMS = 255
 _RANGE = (128, 192, 256)
 #: What a missing key length attribute means in phase 2 (RFC 3602 §2.1).
 _DEFAULT_BITS = {"aes": 128}
-_TUNNEL_MODES = (
+#: Both numbers of tunnel mode in UDP.
+UDP_MODES = (
     EncapsulationMode.UDP_ENCAPSULATED_TUNNEL,
     EncapsulationMode.UDP_ENCAPSULATED_TUNNEL_DRAFT,
 )
@@ -84,6 +85,11 @@ class EspSuite(Struct, frozen=True):
     lifetime: int = 0
     kilobytes: int = 0
     mode: int = EncapsulationMode.TUNNEL
+
+    @property
+    def udp(self) -> bool:
+        """Whether it goes in UDP."""
+        return self.mode in UDP_MODES
 
     @property
     def encryption(self) -> str:
@@ -231,11 +237,10 @@ def read2(transform: Transform) -> EspSuite:
     )
 
 
-def allows2(proposals: Iterable[Phase2Proposal], suite: EspSuite, *, esn: bool, udp: bool) -> bool:
-    """Whether a connection with these proposals takes `suite`; `udp`: there is a NAT between us and the peer."""
-    mode_fits = suite.mode in _TUNNEL_MODES if udp else suite.mode == EncapsulationMode.TUNNEL
+def allows2(proposals: Iterable[Phase2Proposal], suite: EspSuite, *, esn: bool, modes: Collection[int]) -> bool:
+    """Whether a connection with these proposals takes `suite`; `modes`: the encapsulation modes that can work."""
     return (
-        mode_fits
+        suite.mode in modes
         and (esn or not suite.esn)
         and algorithm_of(suite) is not None
         and any(

@@ -58,7 +58,7 @@ def make(
         auth_key=auth_key,
         replay=tunnel.connection.replay,
         esn=suite.esn,
-        udpencap=UdpEncap(where.local_port, where.remote_port) if sa.nat.found else None,
+        udpencap=UdpEncap(where.local_port, where.remote_port) if suite.udp else None,
         hard=Lifetime(addtime=suite.lifetime, bytes=suite.kilobytes * 1024),
         soft=Lifetime(addtime=int(suite.lifetime * SOFT), bytes=int(suite.kilobytes * 1024 * SOFT)),
         identity_source=sa.remote_id if inbound else sa.local_id,
@@ -185,8 +185,8 @@ def adopt(ctx: Context, session: Session, from_: Iterable[Session]) -> None:
         if taken:
             other.sa.children = [child for child in other.sa.children if child not in taken]
             session.sa.children += taken
-            if session.sa.nat.found:
-                for child in taken:
+            for child in taken:
+                if session.sa.endpoint.local_port == other.sa.endpoint.local_port:
                     _redirect(ctx, child, session.sa.endpoint)
             ctx.touch(other)
             ctx.touch(session)

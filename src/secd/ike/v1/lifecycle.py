@@ -45,7 +45,7 @@ class Runner(Protocol):
 # -- deadlines --------------------------------------------------------------------------------------------
 
 
-def deadline(ctx: Context, session: Session) -> float:
+def deadline(session: Session) -> float:
     """When `on_time` has something to do for `session`."""
     return min(_deadlines(session))
 

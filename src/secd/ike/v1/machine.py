@@ -24,6 +24,9 @@ from secd.sadb.messages import MAX_CHECKPOINT, Datagram, Expire, NewMapping
 #: Beginning of the ids of checkpoints made here; a change of their form changes it.
 PREFIX = "v1-"
 
+#: Seconds between two looks at the deadlines of one SA, at least.
+TICK = 0.01
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(IsakmpSA).decode
 
@@ -37,6 +40,7 @@ class Machine:
         self.ctx = Context(world)
         self._unclaimed: dict[str, tuple[IsakmpSA, bytes]] = {}
         self._configured = False
+        self._done = ""
 
     # -- steps --------------------------------------------------------------------------------------------
 
@@ -213,6 +217,7 @@ class Machine:
         if session is not None:
             self.world.working(session.id)
             lifecycle.on_time(self.ctx, self, session)
+            self._done = session.id
         elif (tunnel := self.world.tunnels.get(name.removeprefix("tunnel "))) is not None:
             newest = self.ctx.newest(tunnel.name)
             if newest is not None:
@@ -241,6 +246,7 @@ class Machine:
             self._keep(session)
         ctx.touched.clear()
         ctx.tended.clear()
+        self._done = ""
         self.world.outbox.finish_step()
 
     def _keep(self, session: Session) -> None:
@@ -248,8 +254,9 @@ class Machine:
         if data != session.saved and len(data) <= MAX_CHECKPOINT:
             session.saved = data
             self.world.outbox.put(SaveCheckpoint(session.id, data))
-        at = lifecycle.deadline(self.ctx, session)
-        self.world.timers.set(session.id, max(at, self.world.now + 0.01))
+        # What has just done all that was due is not due again at once, whatever its deadlines say.
+        soonest = self.world.now + (TICK if session.id == self._done else 0.0)
+        self.world.timers.set(session.id, max(lifecycle.deadline(session), soonest))
 
     # -- tunnels come and go ------------------------------------------------------------------------------
 

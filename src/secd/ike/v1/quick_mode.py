@@ -293,21 +293,33 @@ def _expect_any(chain: Chain, *, required: bool) -> None:
 
 def _choose(ctx: Context, session: Session, tunnel: Tunnel, offer: SAPayload) -> tuple[proposals.Choice, EspSuite]:
     """The first transform of the peer's that the connection allows."""
-    connection, udp = tunnel.connection, session.sa.nat.found
+    connection, modes = tunnel.connection, _modes(session)
     choices = list(proposals.offered2(offer))
     for choice in choices:
         suite = proposals.read2(choice.transform)
-        if proposals.allows2(connection.phase2, suite, esn=connection.esn, udp=udp):
+        if proposals.allows2(connection.phase2, suite, esn=connection.esn, modes=modes):
             offered = suite.lifetime or proposals.DEFAULT_PHASE2_LIFETIME
             return choice, replace(suite, lifetime=proposals.smaller(connection.phase2_lifetime, offered))
-    mode = nat.udp_mode(session.sa.nat.dialect) if udp else EncapsulationMode.TUNNEL
-    accepted = proposals.accepted2(connection.phase2, connection.phase2_lifetime, esn=connection.esn, mode=mode)
+    accepted = proposals.accepted2(connection.phase2, connection.phase2_lifetime, esn=connection.esn, mode=modes[0])
     offered_suites = [proposals.read2(each.transform) for each in choices]
     text = explain.no_proposal(session.sa.endpoint.remote, offered_suites, accepted, connection.origin)
     ctx.world.log_once(tunnel, "error", "proposal-mismatch", text)
     if tunnel.up_since is None:
         tunnel.reason = text
     raise WireError("no proposal is acceptable", NotifyType.NO_PROPOSAL_CHOSEN)
+
+
+def _modes(session: Session) -> list[int]:
+    """The encapsulation modes that can work, the one that we would offer first.
+
+    That is about the float, not about what we think of NATs: a peer that has floated, for reasons of its own even,
+    can have UDP, and one that has not cannot be behind a NAT.
+    """
+    sa = session.sa
+    floated = bool(sa.nat.dialect) and sa.endpoint.local_port == nat.NAT_T_PORT
+    udp = [nat.udp_mode(sa.nat.dialect), *proposals.UDP_MODES] if floated else []
+    plain = [EncapsulationMode.TUNNEL] if not floated or not sa.nat.found else []
+    return [*udp, *plain] if sa.nat.found else [*plain, *udp]
 
 
 def _chosen(state: ProposalSent, answer: SAPayload) -> tuple[EspSuite, int]:
@@ -333,7 +345,7 @@ def _child(ctx: Context, session: Session, suite: EspSuite, spis: tuple[int, int
         *spis,
         suite,
         session.sa.endpoint,
-        session.sa.nat.found,
+        suite.udp,
         now,
         ours,
         now + suite.lifetime,

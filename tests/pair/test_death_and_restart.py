@@ -1,0 +1,277 @@
+"""Dead peers, rebooted peers, and a speaker killed at every step."""
+
+from __future__ import annotations
+
+import pytest
+
+from secd.ike.connection import DeadPeerDetection
+from secd.ike.contract import SaveCheckpoint
+from secd.ike.speaker import Speaker
+from tests.pair.network import ALICE, BOB, Network, Node, connection, matches, pair, start, traffic
+
+
+def silence(node: Node) -> None:
+    """The host is off."""
+    node.alive = node.listening = False
+
+
+def wake(node: Node) -> None:
+    """The host is on again."""
+    node.alive = node.listening = True
+
+
+def test_a_dead_peer_is_noticed_within_the_time_configured_and_everything_of_it_goes() -> None:
+    net, alice, bob = pair(dpd=DeadPeerDetection(10, 5, 5))
+    start(net, alice, bob)
+    net.run(60)
+    silence(bob)
+    net.run(24)
+    assert alice.pairs() == 1
+    net.run(13)
+    assert not alice.sas
+    assert "were left unanswered" in alice.said("peer-dead")[0]
+    (status,) = alice.speaker.status(net.now)
+    assert status.state == "connecting"  # at once
+
+
+def test_a_peer_that_comes_back_is_met_again_by_itself() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    net.run(30)
+    silence(bob)
+    net.run(3600)
+    assert not alice.sas
+    wake(bob)
+    bob.reboot()
+    assert net.run(140, until=lambda: matches(alice, bob))
+    net.run(30)
+    assert alice.pairs() == bob.pairs() == 1
+
+
+def test_traffic_is_proof_of_life_and_no_question_is_asked() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    before = len(alice.sent), len(bob.sent)
+    assert traffic(net, alice, bob, 300, step=5.0) == 0
+    assert (len(alice.sent), len(bob.sent)) == before
+
+
+def test_an_idle_peer_is_asked_and_answers() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    before = len(alice.sent)
+    net.run(300)
+    assert len(alice.sent) > before + 10
+    assert alice.pairs() == 1
+
+
+def test_dead_peer_detection_can_be_turned_off() -> None:
+    net, alice, bob = pair(dpd=None)
+    start(net, alice, bob)
+    before = len(alice.sent), len(bob.sent)
+    silence(bob)
+    net.run(500)
+    assert (len(alice.sent), len(bob.sent)) == before
+    assert alice.pairs() == 1
+
+
+def test_a_passive_side_drops_a_dead_peer_and_waits() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    silence(alice)
+    net.run(60)
+    assert not bob.sas
+    (status,) = bob.speaker.status(net.now)
+    assert status.state == "waiting"
+    assert "does not answer" in status.reason
+    sent = len(bob.sent)
+    net.run(600)
+    assert len(bob.sent) == sent
+
+
+@pytest.mark.parametrize("passive", [True, False])
+@pytest.mark.parametrize("role", ["initiator", "responder"])
+def test_a_rebooted_peer_is_back_within_the_time_of_dpd(role: str, passive: bool) -> None:
+    net, alice, bob = pair(passive=passive)
+    start(net, alice, bob)
+    traffic(net, alice, bob, 60)
+    rebooted, other = (alice, bob) if role == "initiator" else (bob, alice)
+    rebooted.reboot()
+    assert net.run(40, until=lambda: matches(alice, bob))
+    assert traffic(net, alice, bob, 120) == 0
+    assert rebooted.pairs() <= 2
+    assert other.pairs() <= 2
+
+
+def test_a_passive_tunnel_is_tried_once_after_a_start_and_then_waits() -> None:
+    net = Network()
+    bob = Node(net, BOB, [connection(BOB, ALICE, mode="passive")], seed=2)
+    bob.start()
+    net.run(100)
+    sent = len(bob.sent)
+    assert sent
+    net.run(1000)
+    assert len(bob.sent) == sent
+    assert bob.speaker.status(net.now)[0].state == "waiting"
+
+
+def test_initial_contact_clears_that_tunnel_only() -> None:
+    net = Network()
+    bob = Node(net, BOB, [connection(BOB, ALICE, mode="passive"),
+                          connection(BOB, "192.0.2.2", name="sec1", iface="sec1", mode="passive")], seed=2)  # fmt: skip
+    alice = Node(net, ALICE, [connection(ALICE, BOB)], seed=1)
+    carol = Node(net, "192.0.2.2", [connection("192.0.2.2", BOB)], seed=3)
+    bob.start(settled=True)
+    alice.start()
+    carol.start()
+    net.run(10)
+    kept = bob.outbound("sec1")
+    old = bob.outbound("sec0")
+    alice.reboot()
+    net.run(2)
+    assert bob.outbound("sec1") == kept is not None
+    assert bob.outbound("sec0") not in (old, None)
+    assert bob.pairs() == 2
+    assert len(bob.sas) == 4
+
+
+def test_both_sides_rebooted_at_once_come_back() -> None:
+    net, alice, bob = pair(passive=False)
+    start(net, alice, bob)
+    net.run(30)
+    alice.reboot()
+    bob.reboot()
+    net.run(10)
+    assert matches(alice, bob)
+    assert traffic(net, alice, bob, 300) == 0
+
+
+# -- killed and taken up again ----------------------------------------------------------------------------
+
+SCENARIO = 400.0
+LIFETIMES = {"phase1_lifetime": 300, "phase2_lifetime": 160}
+
+
+def scenario(prepare: str = "", at: int = 0) -> tuple[Network, Node, Node]:
+    """Come up, rekey both phases, with the node `prepare` killed at one of its batches."""
+    net, alice, bob = pair(**LIFETIMES)
+    if prepare:
+        (alice if prepare == "alice" else bob).kill_at = at
+    bob.start(settled=True)
+    alice.start()
+    return net, alice, bob
+
+
+def batches(name: str) -> int:
+    net, alice, bob = scenario()
+    net.run(SCENARIO)
+    return (alice if name == "alice" else bob).steps
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_speaker_killed_at_any_step_goes_on_where_it_was(name: str, when: str) -> None:
+    quiet = scenario()
+    quiet[0].run(SCENARIO + 60)
+    negotiations = [node.codes().count("phase1-up") for node in quiet[1:]]
+    for step in range(2, batches(name) + 1):
+        net, alice, bob = scenario(name, step if when == "before" else -step)
+        killed = alice if name == "alice" else bob
+        assert net.run(40, until=lambda: matches(alice, bob)), f"step {step}"
+        assert traffic(net, alice, bob, SCENARIO) == 0, f"step {step}"
+        net.run(60)
+        assert matches(alice, bob), f"step {step}"
+        assert alice.pairs() <= 2, f"step {step}"
+        other, usual = (bob, negotiations[1]) if name == "alice" else (alice, negotiations[0])
+        assert other.codes().count("phase1-up") <= usual + 1, f"step {step}"
+        assert {(each.spi, each.direction) for each in killed.speaker.installed()} == set(killed.sas), f"step {step}"
+
+
+def test_ten_kills_in_a_row_cause_no_renegotiation() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    first, sent = alice.outbound(), len(bob.logs)
+    for _ in range(10):
+        assert traffic(net, alice, bob, 7) == 0
+        alice.restart()
+        bob.restart()
+    assert traffic(net, alice, bob, 60) == 0
+    assert alice.outbound() == first
+    assert len(bob.logs) == sent
+    assert not any(log.code.startswith("phase") for log in alice.logs[3:])
+
+
+def test_checkpoints_may_come_before_or_after_the_configuration() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    alice.speaker = Speaker(alice.rng.randbytes)
+    alice.start()
+    for key, data in dict(alice.checkpoints).items():
+        alice.do(lambda key=key, data=data: alice.speaker.restore(key, data, net.now))
+    before = alice.outbound()
+    assert traffic(net, alice, bob, 60) == 0
+    assert alice.outbound() == before
+    assert len(alice.checkpoints) == 1
+
+
+def test_what_is_not_configured_any_more_is_ended_properly_after_a_restart() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    alice.connections = [connection(ALICE, BOB, phase2_lifetime=900)]
+    alice.restart()
+    net.run(5)
+    assert matches(alice, bob)
+    assert alice.pairs() == bob.pairs() == 1
+    alice.connections = []
+    alice.restart()
+    net.run(5)
+    assert not alice.sas
+    assert not bob.pairs()
+    assert not alice.checkpoints
+
+
+def test_a_restored_peer_is_not_told_initial_contact() -> None:
+    net, alice, bob = pair(phase1_lifetime=200)
+    start(net, alice, bob)
+    net.run(20)
+    alice.restart()
+    (session,) = alice.speaker._v1.ctx.sessions.values()
+    assert traffic(net, alice, bob, 300) == 0
+    assert all(not each.sa.initial_contact for each in alice.speaker._v1.ctx.sessions.values())
+
+
+def test_an_abandoned_sa_is_forgotten_and_can_be_restored() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    ((key, data),) = alice.checkpoints.items()
+    alice.speaker.abandon(key, net.now)
+    assert not alice.speaker.installed()
+    alice.speaker.outputs()
+    alice.do(lambda: alice.speaker.restore(key, data, net.now))
+    assert traffic(net, alice, bob, 60) == 0
+    assert len(alice.added) == 2
+    alice.speaker.abandon("v1-unknown", net.now)
+
+
+def test_the_speaker_says_which_sa_it_works_on_before_it_does() -> None:
+    told: list[str | None] = []
+    net, alice, bob = pair()
+    alice.speaker = Speaker(alice.rng.randbytes, told.append)
+    start(net, alice, bob)
+    assert {key for key in told if key} >= set(alice.checkpoints)
+
+
+def test_a_checkpoint_stays_small_over_a_long_life() -> None:
+    net, alice, bob = pair(phase1_lifetime=86400, phase2_lifetime=120)
+    sizes: list[int] = []
+    keep = alice._one
+
+    def watch(output: object) -> None:
+        if isinstance(output, SaveCheckpoint):
+            sizes.append(len(output.data))
+        keep(output)
+
+    alice._one = watch  # type: ignore[method-assign]
+    start(net, alice, bob)
+    net.run(20000)
+    assert max(sizes) < 8192
