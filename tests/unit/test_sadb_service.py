@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from tests.unit.sadb_plane import Plane, sa, seconds, wait_for
 
+from secd.ipc import channel
 from secd.ipc.channel import ChannelError
 from secd.sadb import messages as m
 from secd.sadb.client import SADB, SADBError
@@ -392,6 +393,24 @@ def test_a_new_iked_gets_every_checkpoint_before_its_registration_is_answered(pl
         assert [successor.receive() for _ in range(3)] == [
             m.Checkpoint("a", b"4"), m.Checkpoint("c", b"3"), m.Done(1),
         ]  # fmt: skip
+
+
+def test_more_checkpoints_than_a_channel_holds_back_are_sent_as_iked_reads(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with register(plane) as iked:
+        for number in range(100):
+            iked.send(m.Checkpoint(str(number), bytes(20_000)))
+        iked.dump()
+    monkeypatch.setattr(channel, "MAX_BACKLOG", 100_000)
+    with plane.connect() as successor:
+        successor.send(m.Register(1, "iked"))
+        plane.engine.emit(ike(5))
+        wait_for(lambda: not plane.engine.events, "the datagram is taken")
+        came = [successor.receive() for _ in range(102)]
+        assert [message.id for message in came if isinstance(message, m.Checkpoint)] == [str(n) for n in range(100)]
+        assert came[100] == m.Done(1)
+        assert isinstance(came[101], m.Datagram)
 
 
 def test_the_newest_iked_wins(plane: Plane) -> None:

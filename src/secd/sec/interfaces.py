@@ -48,14 +48,15 @@ class Interfaces:
         self._engine, self._netlink, self._family, self._on_change = engine, netlink, family, on_change
         self._all: dict[str, Interface] = {}
         self._making: set[str] = set()
+        self._not_taken_up: set[int] = set()
 
     def __iter__(self) -> Iterator[Interface]:
         """Give them in order of unit."""
         return iter(sorted(self._all.values(), key=lambda interface: int(interface.name[3:])))
 
     def indices(self) -> frozenset[int]:
-        """Give their kernel indices."""
-        return frozenset(interface.index for interface in self._all.values())
+        """Give the kernel indices of every secN."""
+        return frozenset({interface.index for interface in self._all.values()} | self._not_taken_up)
 
     # -- made and destroyed -------------------------------------------------------------------------------
 
@@ -89,14 +90,15 @@ class Interfaces:
     async def take_up(self, names: Iterable[str]) -> None:
         """Attach again to interfaces that outlived an earlier data plane; nothing about them changes."""
         for name in names:
+            link = links.find(self._netlink, name)
+            if link is None:
+                self._family.log("warning", f"{name} was taken away while the data plane was away")
+                self._family.close_tun(name)
+                continue
             try:
-                link = links.find(self._netlink, name)
-                if link is None:
-                    self._family.log("warning", f"{name} was taken away while the data plane was away")
-                    self._family.close_tun(name)
-                    continue
                 await self._attach(name, link.mtu, running=link.up)
-            except (Refusal, OSError) as error:
+            except Refusal as error:
+                self._not_taken_up.add(link.index)
                 self._family.log("error", f"{name} cannot be taken up again, and carries nothing: {error}")
 
     def get(self, name: str) -> Interface:

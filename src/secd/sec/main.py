@@ -144,7 +144,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show_as("secd: sadb")
 
     async def run() -> int:
-        return await Process(options).run()
+        try:
+            process = Process(options)
+        except OSError as error:
+            sys.stderr.write(f"the data plane cannot start: {error}\n")
+            return 1
+        return await process.run()
 
     return asyncio.run(run())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from secd.netlink import Netlink
@@ -117,12 +117,16 @@ class Service:
         if older and older is not client:
             older.close("a newer iked has registered")
         self._checkpoints.use(None)
-        for checkpoint in self._checkpoints:
-            client.send(checkpoint)
+        client.send_list(self._welcome(client, request))
+
+    def _welcome(self, client: Client, request: m.Register) -> Iterator[m.FromServer]:
+        """What a new iked gets, as fast as it reads: then come the datagrams."""
+        yield from self._checkpoints
         for interface in self.interfaces:
-            client.send(m.InterfaceChange(interface.name, running=interface.running, exists=True))
-        client.send(m.Done(request.seq))
-        self._inbox.read_by(client)
+            yield m.InterfaceChange(interface.name, running=interface.running, exists=True)
+        yield m.Done(request.seq)
+        if client is self._audience.iked:
+            self._inbox.read_by(client)
 
     # -- the engine ---------------------------------------------------------------------------------------
 

@@ -64,11 +64,12 @@ class Underlay:
         self._netlink, self._tunnels, self._log, self._ports = netlink, tunnels, log, ports
         self._families = list(rules.FAMILIES)
         self._task: asyncio.Task[None] | None = None
-        self._again = False
+        self._again = self._started = False
         self._said: set[str] = set()
 
     async def start(self) -> None:
         """Make rules and copy, in place of whatever an earlier life left."""
+        self._started = True
         try:
             await self._compare()
         except OSError as error:
@@ -77,6 +78,8 @@ class Underlay:
 
     def follow(self, changes: Changes) -> None:
         """Take note of what the kernel says."""
+        if not self._started:
+            return
         if changes.rules or changes.overrun or changes.gone or changes.tables & {rules.TABLE_MAIN, TABLE}:
             self.look_again()
 
@@ -88,7 +91,9 @@ class Underlay:
             self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def stop(self) -> None:
-        """Take the rules away, then the copy."""
+        """Take the rules away, then the copy; those of another secd stay if this one did not start."""
+        if not self._started:
+            return
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
