@@ -351,6 +351,7 @@ def test_what_iked_sends_goes_to_the_network_and_an_error_is_counted_and_logged_
             iked.send(out)
         iked.dump()
         assert sadb.counters()["ike_send_errors"] == 50
+        wait_for(lambda: any("cannot send" in line for line in plane.log), "it is logged")
         lines = [line for line in plane.log if "cannot send" in line]
         assert len(lines) == 1
         assert "5 octets from 192.0.2.1 port 4500 to 192.0.2.2 port 4500: Network is unreachable" in lines[0]
@@ -440,7 +441,8 @@ def test_a_checkpoint_that_kills_iked_twice_is_dropped_with_its_sas_alone(plane:
         iked.send(m.CheckpointInUse("bad"))
         iked.dump()
     wait_for(lambda: [entry.sa.spi for entry in sadb.dump()] == [1002], "the SAs of the checkpoint are gone")
-    assert any("died twice over the IKE SA bad: it is dropped, and 2 IPsec SAs with it" in line for line in plane.log)
+    words = "died twice over the IKE SA bad: it is dropped, and 2 IPsec SAs with it"
+    wait_for(lambda: any(words in line for line in plane.log), "it is logged")
     with plane.connect() as successor:
         successor.send(m.Register(1, "iked"))
         assert successor.receive() == m.Checkpoint("good", b"fine")
@@ -476,6 +478,7 @@ def test_checkpoints_are_bounded(plane: Plane, monkeypatch: pytest.MonkeyPatch) 
     with plane.connect() as successor:
         successor.send(m.Register(1, "iked"))
         assert [successor.receive(), successor.receive()] == [m.Checkpoint("b", b"123"), m.Done(1)]
+    wait_for(lambda: [line for line in plane.log if "no room" in line] != [], "it is logged")
     assert len([line for line in plane.log if "no room" in line]) == 1
 
 
