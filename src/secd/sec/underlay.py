@@ -37,7 +37,7 @@ P = ParamSpec("P")
 TABLE, PRIORITY, OWNER = 1516, 32500, 94
 
 #: Seconds after a change before the copy follows, and how much longer than the last comparison took it rests.
-_DEBOUNCE, _REST = 0.02, 20.0
+_DEBOUNCE, _REST = 0.02, 5.0
 #: Routes that are copied; of more, BGP's are left out first (a full table of the Internet is no part of the underlay).
 MAX_ROUTES = 16_384
 #: Routes read before others have their turn, and changes made.
