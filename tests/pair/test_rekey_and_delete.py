@@ -125,6 +125,31 @@ def test_resetting_an_active_tunnel_tells_the_peer_and_brings_it_back() -> None:
     assert alice.speaker.reset(None, net.now)
 
 
+@pytest.mark.parametrize("what", ["ike", "child"])
+@pytest.mark.parametrize("side", ["alice", "bob"])
+def test_a_rekey_that_is_ordered_replaces_what_was_and_loses_nothing(what: str, side: str) -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    traffic(net, alice, bob, 30)
+    node = alice if side == "alice" else bob
+    pair_before, isakmp_before = alice.outbound(), list(alice.checkpoints)
+    said: list[str] = []
+    node.do(lambda: said.append(node.speaker.rekey("sec0", what, net.now)))
+    assert said == [""]
+    assert traffic(net, alice, bob, 60) == 0
+    assert matches(alice, bob)
+    assert (alice.outbound() == pair_before) == (what == "ike")
+    assert (list(alice.checkpoints) == isakmp_before) == (what == "child")
+    assert alice.pairs() == bob.pairs() == len(alice.checkpoints) == len(bob.checkpoints) == 1
+
+
+def test_what_cannot_be_rekeyed_is_said() -> None:
+    net, alice, _ = pair()
+    alice.start()
+    assert alice.speaker.rekey("sec7", "child", net.now) == "there is no tunnel sec7"
+    assert alice.speaker.rekey("sec0", "ike", net.now) == "sec0 has no established ISAKMP SA"
+
+
 def test_shutdown_says_goodbye() -> None:
     net, alice, bob = pair()
     start(net, alice, bob)

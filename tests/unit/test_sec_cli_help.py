@@ -20,7 +20,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_without_a_command_it_lists_them_all_and_the_first_steps():
     done = run()
     assert done.returncode == 0
-    for name in ("netstart", "ifconfig", "up", "down", "status", "reset", "doctor", "counters", "lab"):
+    for name in ("netstart", "ifconfig", "up", "down", "status", "rekey", "reset", "doctor", "counters", "lab"):
         assert f"\n  {name} " in done.stdout
     assert "ike interface sec0 peer" in done.stdout
     assert done.stdout == run("--help").stdout
@@ -46,7 +46,9 @@ def test_help_imports_nothing_that_is_slow():
     )
 
 
-@pytest.mark.parametrize("name", ["netstart", "ifconfig", "up", "down", "status", "reset", "doctor", "counters"])
+@pytest.mark.parametrize(
+    "name", ["netstart", "ifconfig", "up", "down", "status", "rekey", "reset", "doctor", "counters"]
+)
 def test_every_command_has_help_with_its_exit_codes_or_what_lasts(name: str):
     done = run(name, "--help")
     assert done.returncode == 0

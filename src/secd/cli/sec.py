@@ -20,6 +20,7 @@ _COMMANDS = {
     },
     "Tunnels": {
         "status": ("secd.cli.sec_status", "every tunnel: its state, SAs and traffic, and why it is down if it is"),
+        "rekey": ("secd.cli.sec_rekey", "renew a tunnel's SAs before their time, while traffic goes on"),
         "reset": ("secd.cli.sec_reset", "drop a tunnel's SAs and negotiate anew"),
     },
     "Looking for faults": {

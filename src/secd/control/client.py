@@ -21,6 +21,7 @@ from secd.control.messages import (
     Processes,
     ProcessStatus,
     Refused,
+    Rekey,
     Reply,
     Reset,
     Rules,
@@ -29,7 +30,7 @@ from secd.control.messages import (
     ShowStatus,
     Status,
 )
-from secd.ike.contract import ConnectionStatus
+from secd.ike.contract import ConnectionStatus, SAKind
 from secd.ipc.channel import BlockingChannel, ChannelError
 from secd.ipc.paths import iked_socket, secd_socket
 
@@ -97,6 +98,13 @@ def reset(connection: str | None = None) -> Accepted | Refused:
     """Drop the SAs of one tunnel, or of all, and start again if it is active."""
     with _connect(iked_socket()) as channel:
         channel.send(Reset(connection))
+        return _verdict(channel)
+
+
+def rekey(connection: str, what: SAKind = "child") -> Accepted | Refused:
+    """Begin to replace the ISAKMP SA of a tunnel, or its pair of ESP SAs."""
+    with _connect(iked_socket()) as channel:
+        channel.send(Rekey(connection, what))
         return _verdict(channel)
 
 

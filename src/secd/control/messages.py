@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from secd.ike.connection import Connection
-from secd.ike.contract import ConnectionStatus, Log
+from secd.ike.contract import ConnectionStatus, Log, SAKind
 from secd.sadb.messages import SA, Name, Text
 
 #: Bounds of one configuration.
@@ -69,6 +69,13 @@ class Reset(Struct, frozen=True, tag="reset"):
     """Drop a tunnel's SAs (None: all), telling the peer, and start again if active.  Answer: `Accepted`."""
 
     connection: Name | None = None
+
+
+class Rekey(Struct, frozen=True, tag="rekey"):
+    """Replace a tunnel's ISAKMP SA or its pair of ESP SAs now instead of later.  Answer: `Accepted`, when begun."""
+
+    connection: Name
+    what: SAKind = "child"
 
 
 class Monitor(Struct, frozen=True, tag="monitor"):
@@ -129,5 +136,5 @@ class Logged(Struct, frozen=True, tag="logged"):
 
 
 ToParent = LoadBegin | AddConnection | AddManual | LoadCommit | ShowRules | ShowProcesses
-ToIked = ShowStatus | Reset | Monitor
+ToIked = ShowStatus | Reset | Rekey | Monitor
 Reply = Accepted | Refused | Rules | Processes | Status | Logged

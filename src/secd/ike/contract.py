@@ -14,6 +14,7 @@ The machine (`secd.ike.speaker.Speaker`) does no I/O and reads no clock:
     speaker.status(now) -> list[ConnectionStatus]
     speaker.reset(name, now) -> bool             # drop a tunnel's SAs (None: all), telling the peer, and start again
                                                  # if it is active; False when there is no such tunnel
+    speaker.rekey(name, what, now) -> str        # begin to replace a tunnel's SAs now; "", or why that cannot be
     speaker.shutdown(now)                        # say goodbye: deletes to every peer
     speaker.installed() -> list[InstalledSA]     # every SA that the machine believes to be in the data plane
     speaker.abandon(id, now)                     # forget the IKE SA of this checkpoint without a word; never raises
@@ -37,6 +38,9 @@ from secd.ike.connection import Connection
 from secd.sadb.messages import SA, Direction
 
 RequestId = int
+
+#: What can be rekeyed: the IKE SA, or the pair of ESP SAs.
+SAKind = Literal["ike", "child"]
 
 # -- outputs ----------------------------------------------------------------------------------------------
 

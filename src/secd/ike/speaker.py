@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from secd.ike.connection import Connection
-from secd.ike.contract import Answer, ConnectionStatus, InstalledSA, Output, RequestId
+from secd.ike.contract import Answer, ConnectionStatus, InstalledSA, Output, RequestId, SAKind
 from secd.ike.steps import Random
 from secd.ike.tunnel import Tunnel, fingerprint
 from secd.ike.v1.machine import Machine
@@ -109,6 +109,14 @@ class Speaker:
             tunnel.restart(now)
             self._v1.settle()
         return bool(tunnels) or name is None
+
+    def rekey(self, name: str, what: SAKind, now: float) -> str:
+        """Replace a tunnel's IKE SA, or its pair of ESP SAs, as if their time had come; gives why not, or ""."""
+        self._at(now)
+        tunnel = self._world.tunnels.get(name)
+        refusal = f"there is no tunnel {name}" if tunnel is None else self._v1.rekey(tunnel, what)
+        self._v1.settle()
+        return refusal
 
     def shutdown(self, now: float) -> None:
         """Say goodbye to every peer; nothing starts again."""

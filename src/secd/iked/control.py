@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from secd.control.messages import Accepted, Logged, Monitor, Refused, Reset, ShowStatus, Status, ToIked
-from secd.ike.contract import ConnectionStatus, Log
+from secd.control.messages import Accepted, Logged, Monitor, Refused, Rekey, Reset, ShowStatus, Status, ToIked
+from secd.ike.contract import ConnectionStatus, Log, SAKind
 from secd.iked.logs import Logs
 from secd.ipc.channel import Channel, peer_credentials
 
@@ -33,10 +33,11 @@ class ControlServer:
         allowed: frozenset[int],
         status: Callable[[], list[ConnectionStatus]],
         reset: Callable[[str | None], bool],
+        rekey: Callable[[str, SAKind], str],
         logs: Logs,
     ) -> None:
         """Serve users `allowed` on `listener`."""
-        self.status, self.reset, self.logs = status, reset, logs
+        self.status, self.reset, self.rekey, self.logs = status, reset, rekey, logs
         self._listener, self._allowed = listener, allowed
         self._clients: set[_Client] = set()
         self._settled = False
@@ -99,6 +100,8 @@ class _Client:
                 self._server.when_settled(self._show_status)
             case Reset(name):
                 self._server.when_settled(lambda: self.channel.send(self._reset(name)))
+            case Rekey(name, what):
+                self._server.when_settled(lambda: self.channel.send(self._rekey(name, what)))
             case Monitor():
                 self._server.logs.monitors.add(self._logged)
 
@@ -109,8 +112,18 @@ class _Client:
     def _reset(self, name: str | None) -> Accepted | Refused:
         if self._server.reset(name):
             return Accepted()
+        return Refused((f"there is no tunnel {name}{self._others()}"[:1024],))
+
+    def _rekey(self, name: str, what: SAKind) -> Accepted | Refused:
+        refusal = self._server.rekey(name, what)
+        if not refusal:
+            return Accepted()
+        known = name in {status.connection.name for status in self._server.status()}
+        return Refused((f"{refusal}{'' if known else self._others()}"[:1024],))
+
+    def _others(self) -> str:
         names = ", ".join(status.connection.name for status in self._server.status()[:20])
-        return Refused((f"there is no tunnel {name}; there are: {names or 'none'}"[:1024],))
+        return f"; there are: {names or 'none'}"
 
     def _logged(self, log: Log) -> None:
         self.channel.send(Logged(time.time(), log))

@@ -74,7 +74,12 @@ class Daemon:
             on_seam_lost=self._on_seam_lost,
         )
         self._control = ControlServer(
-            sockets.listener, allowed=allowed, status=self._shell.status, reset=self._shell.reset, logs=self._logs
+            sockets.listener,
+            allowed=allowed,
+            status=self._shell.status,
+            reset=self._shell.reset,
+            rekey=self._shell.rekey,
+            logs=self._logs,
         )
         self._family.send(Ready())
 

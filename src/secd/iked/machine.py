@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from secd.ike.connection import Connection
-from secd.ike.contract import Answer, ConnectionStatus, InstalledSA, Output, RequestId
+from secd.ike.contract import Answer, ConnectionStatus, InstalledSA, Output, RequestId, SAKind
 from secd.sadb.messages import Datagram, Expire, InterfaceChange, NewMapping
 
 Working = Callable[[str | None], None]
@@ -48,6 +48,9 @@ class Machine(Protocol):
 
     def reset(self, name: str | None, now: float) -> bool:
         """Drop the SAs of a tunnel, or of all; false when there is none of that name."""
+
+    def rekey(self, name: str, what: SAKind, now: float) -> str:
+        """Begin to replace a tunnel's IKE SA or ESP SAs; say why that cannot be, or nothing."""
 
     def shutdown(self, now: float) -> None:
         """Say goodbye to every peer."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from secd.control.family import KeyResult, PRFRequest, SignRequest
 from secd.ike.connection import Connection
-from secd.ike.contract import Answer, ConnectionStatus, InstalledSA
+from secd.ike.contract import Answer, ConnectionStatus, InstalledSA, SAKind
 from secd.iked.carrier import Carrier, Computes
 from secd.iked.logs import Logs
 from secd.iked.machine import MachineFactory
@@ -158,6 +158,11 @@ class Shell:
     def reset(self, tunnel: str | None) -> bool:
         """Drop the SAs of a tunnel, or of all; false when there is none of that name."""
         return bool(self._step("resetting a tunnel", lambda now: self._machine.reset(tunnel, now)))
+
+    def rekey(self, tunnel: str, what: SAKind) -> str:
+        """Begin to replace a tunnel's IKE SA or ESP SAs; say why that cannot be, or nothing."""
+        refusal = self._step("rekeying a tunnel", lambda now: self._machine.rekey(tunnel, what, now))
+        return "it failed: see the log" if refusal is None else refusal
 
     def _take_event(self, event: Expire | NewMapping | InterfaceChange) -> None:
         self._step("taking an event of the data plane", lambda now: self._machine.event(event, now))

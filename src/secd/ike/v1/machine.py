@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from secd.ike import retransmission
-from secd.ike.contract import Answer, InstalledSA, SaveCheckpoint
+from secd.ike.contract import Answer, InstalledSA, SAKind, SaveCheckpoint
 from secd.ike.retransmission import Flight
 from secd.ike.steps import Step, Unanswered
 from secd.ike.tunnel import Tunnel
@@ -308,6 +308,20 @@ class Machine:
         for session in self.ctx.of(tunnel.name):
             self.world.working(session.id)
         lifecycle.drop_all(self.ctx, tunnel, reason, tell=True)
+
+    def rekey(self, tunnel: Tunnel, what: SAKind) -> str:
+        """Let the time of a rekey be now; gives why that cannot be, or ""."""
+        session, pair = self.ctx.newest(tunnel.name), children.newest(self.ctx, tunnel.name)
+        if session is None:
+            return f"{tunnel.name} has no established ISAKMP SA"
+        if what == "child" and pair is None:
+            return f"{tunnel.name} has no ESP SAs"
+        aged = pair[1] if what == "child" and pair is not None else session.sa
+        session = pair[0] if what == "child" and pair is not None else session
+        self.world.working(session.id)
+        aged.rekey_at = self.world.now
+        self.ctx.touch(session)
+        return ""
 
     # -- events of the data plane -------------------------------------------------------------------------
 
