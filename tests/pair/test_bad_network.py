@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from tests.pair.network import ALICE, BOB, Nat, Network, Node, connection, matches, pair, start, traffic
 
 from secd.ike.contract import Send, UpdateSA
 from secd.ike.proposals import offer1
@@ -14,7 +15,6 @@ from secd.ike.wire.iana import ExchangeType, NotifyType, ProtocolId
 from secd.ike.wire.isakmp import Header, encode_message
 from secd.ike.wire.payloads import NotificationPayload
 from secd.sadb.messages import Datagram, NewMapping
-from tests.pair.network import ALICE, BOB, Nat, Network, Node, connection, matches, pair, start, traffic
 
 PUBLIC = "203.0.113.9"
 INSIDE = "10.0.0.2"
@@ -111,7 +111,7 @@ def behind_nat(**changes: object) -> tuple[Network, Node, Node, Nat]:
 
 
 def test_behind_a_nat_both_sides_float_and_use_udp() -> None:
-    net, alice, bob, nat = behind_nat()
+    _net, alice, bob, nat = behind_nat()
     assert matches(alice, bob)
     assert (alice.outbound().udpencap.local_port, alice.outbound().udpencap.remote_port) == (4500, 4500)
     outside = nat.table[INSIDE, 4500]

@@ -10,9 +10,10 @@ import hmac
 
 from secd.ike import explain
 from secd.ike.crypto.ikev1 import hash_1
+from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, dpd, main_mode, quick_mode
 from secd.ike.v1.context import Context, Message, Session
-from secd.ike.v1.state import Gone, IdentitySent, ProposalSent, QuickMode
+from secd.ike.v1.state import AnswerSent, Gone, IdentitySent, ProposalSent, QuickMode
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import NotifyType, ProtocolId, name_of
 from secd.ike.wire.payloads import DeletePayload, HashPayload, NotificationPayload
@@ -194,7 +195,17 @@ def _deleted_pair(ctx: Context, session: Session, spi: int) -> None:
             child.stale = True
             child.gone_at = ctx.world.now + DRAIN
             child.rekey_at = child.retire_at = None
+            if tunnel is not None:
+                _take_for_confirmed(ctx, tunnel)
             return
+
+
+def _take_for_confirmed(ctx: Context, tunnel: Tunnel) -> None:
+    """The peer has deleted a pair while a new one waits for message 3, which may be lost: it must have the new one."""
+    for session in ctx.of(tunnel.name):
+        for quick in quick_mode.in_progress(session, ours=False):
+            if isinstance(quick.state, AnswerSent) and children.newest(ctx, tunnel.name) is None:
+                quick_mode.confirm(ctx, session, tunnel, quick, quick.state)
 
 
 def end(ctx: Context, session: Session, why: str) -> None:

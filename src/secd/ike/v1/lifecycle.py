@@ -18,15 +18,17 @@ from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, dpd, informational, main_mode, quick_mode
 from secd.ike.v1.context import Context, Session
-from secd.ike.v1.state import Child, Endpoint, Gone, KeySent, OfferSent
+from secd.ike.v1.state import AnswerSent, Child, Endpoint, Gone, KeySent, OfferSent, QuickMode
 
 #: Seconds for which the responder of a main mode leaves quick mode to the initiator.
 COURTESY = 3.0
 #: Seconds after which a rekey that could not begin is tried again.
 AGAIN = 5.0
-#: Seconds for which a retired pair still receives; the newest inbound must be in use, or so old, to retire its elders.
+#: Seconds for which a retired pair still receives.
 DRAIN = 3.0
+#: What retires a pair is that its successor's inbound SA is in use, or this old; older if the pair itself is in use.
 PATIENCE = 20.0
+LONG_PATIENCE = 60.0
 #: Seconds without a packet after which a pair that the peer has replaced is not needed any more.
 IDLE = 30.0
 #: Seconds that the data plane gets to end a pair by itself.
@@ -123,10 +125,20 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
             data = due(quick.flight, now, ctx.world.random)
             if data is not None:
                 ctx.send(session.sa.endpoint, data)
+                runner.begin(session, f"confirm {message_id}", _look_for_use(ctx, session, quick))
         if data is None or quick.deadline <= now:
             _quick_mode_over(ctx, session, message_id)
         if session.id not in ctx.sessions:
             return
+
+
+def _look_for_use(ctx: Context, session: Session, quick: QuickMode) -> Step[None]:
+    """ESP on the new inbound SA says as much as message 3, which may be lost: the peer has the pair."""
+    if isinstance(quick.state, AnswerSent):
+        idle = yield from last_use(quick.state.spi, session.sa.endpoint.local)
+        tunnel = ctx.tunnel(session)
+        if idle is not None and tunnel is not None and isinstance(quick.state, AnswerSent):
+            quick_mode.confirm(ctx, session, tunnel, quick, quick.state)
 
 
 def _quick_mode_over(ctx: Context, session: Session, message_id: int) -> None:
@@ -188,9 +200,11 @@ def _retire(ctx: Context, session: Session, child: Child) -> Step[None]:
         child.retire_at = None
         return
     successor = newest[1]
-    if ctx.world.now - successor.created < PATIENCE:
-        idle = yield from last_use(successor.spi_in, successor.endpoint.local)
-        if idle is None and ctx.world.now - successor.created < PATIENCE:
+    if ctx.world.now - successor.created < LONG_PATIENCE:
+        used = yield from last_use(successor.spi_in, successor.endpoint.local)
+        idle = yield from last_use(child.spi_in, child.endpoint.local)
+        unconfirmed = used is None and idle is not None and idle < 2 * AGAIN  # the peer has not yet changed over
+        if used is None and ctx.world.now - successor.created < (LONG_PATIENCE if unconfirmed else PATIENCE):
             return
     holder = _holder(ctx, session, child)
     if holder is None:

@@ -189,9 +189,15 @@ def take_confirmation(ctx: Context, session: Session, tunnel: Tunnel, quick: Qui
     _verify(chain, expected)
     session.heard = ctx.world.now
     quick.iv = after.iv
+    received(quick.flight, message.data)
+    confirm(ctx, session, tunnel, quick, state)
+
+
+def confirm(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, state: AnswerSent) -> None:
+    """The peer has the pair: send on it too."""
     quick.state = Finished()
     quick.deadline = ctx.world.now + LINGER
-    received(quick.flight, message.data)
+    quick.flight.next = None
     child = next((each for each in session.sa.children if each.spi_in == state.spi), None)
     if child is None or child.gone_at is not None:
         return
