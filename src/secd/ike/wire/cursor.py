@@ -15,13 +15,15 @@ from secd.ike.wire.iana import NotifyType
 class WireError(Exception):
     """The peer's octets are not acceptable.
 
-    `notify` is the NOTIFY type that tells the peer so (RFC 2408 §3.14.1); the text is for our own log.
+    `notify` is the NOTIFY type that tells the peer so (RFC 2408 §3.14.1, RFC 7296 §3.10.1) and `data` what goes with
+    it; the text is for our own log.
     """
 
-    def __init__(self, message: str, notify: IntEnum = NotifyType.PAYLOAD_MALFORMED) -> None:
+    def __init__(self, message: str, notify: IntEnum = NotifyType.PAYLOAD_MALFORMED, data: bytes = b"") -> None:
         """`message` says what was seen and what was expected."""
         super().__init__(message)
         self.notify = notify
+        self.data = data
 
 
 class Reader:

@@ -1,6 +1,6 @@
 """IKEv1's registries: IANA "Internet Key Exchange (IKE) Attributes", "ISAKMP", and the IPsec DOI (RFC 2407).
 
-Names are the registries' own with `_` for what an identifier cannot hold.  IKEv2's stand in a module of their own.
+Names are the registries' own with `_` for what an identifier cannot hold.  IKEv2's are `secd.ike.wire.ikev2.iana`.
 """
 
 from __future__ import annotations
@@ -168,7 +168,10 @@ class AuthenticationMethod(IntEnum):
 
 
 class Group(IntEnum):
-    """Group descriptions: RFC 2409 §6, RFC 3526, RFC 5114, RFC 5903, RFC 6932; 31 is IKEv2's (RFC 8031)."""
+    """Group descriptions: RFC 2409 §6, RFC 3526, RFC 5114, RFC 5903, RFC 6932; from 31 on they are IKEv2's alone.
+
+    RFC 8031, draft-ietf-ipsecme-ikev2-mlkem.
+    """
 
     MODP768 = 1
     MODP1024 = 2
@@ -191,6 +194,10 @@ class Group(IntEnum):
     BRAINPOOL_P384R1 = 29
     BRAINPOOL_P512R1 = 30
     CURVE25519 = 31
+    CURVE448 = 32
+    ML_KEM_512 = 35
+    ML_KEM_768 = 36
+    ML_KEM_1024 = 37
 
 
 class LifeType(IntEnum):

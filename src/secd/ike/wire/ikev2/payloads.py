@@ -1,0 +1,280 @@
+"""The payloads of IKEv2 that stand in no module of their own: RFC 7296 §3.4 to §3.9, §3.11, §3.12, §3.14, §3.16."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from secd.ike.wire.cursor import Reader, Writer
+from secd.ike.wire.ikev2.iana import IdType, PayloadType
+from secd.ike.wire.ikev2.payload import Payload
+
+NONCE_OCTETS = range(16, 257)  # RFC 7296 §3.9
+AUTHORITY_OCTETS = 20  # SHA-1 of a CA's SubjectPublicKeyInfo
+MAX_SPIS = 256  # of one delete payload
+MAX_FRAGMENTS = 64  # of one message; RFC 7383 leaves the limit to us
+
+#: Octets of data of the ID types that have a fixed size.
+_ID_OCTETS = {int(IdType.ID_IPV4_ADDR): 4, int(IdType.ID_IPV6_ADDR): 16}
+
+
+@dataclass(frozen=True, slots=True)
+class _Opaque(Payload):
+    """A payload whose body is one value."""
+
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class NoncePayload(_Opaque):
+    """RFC 7296 §3.9: Ni or Nr."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.NONCE
+
+    @classmethod
+    def parse(cls, reader: Reader) -> NoncePayload:
+        """Read a body of 16 to 256 octets."""
+        if reader.remaining not in NONCE_OCTETS:
+            raise reader.error(f"{reader.remaining} octets, expected 16 to 256")
+        return cls(reader.rest())
+
+
+@dataclass(frozen=True, slots=True)
+class VendorIDPayload(_Opaque):
+    """RFC 7296 §3.12."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.V
+
+
+@dataclass(frozen=True, slots=True)
+class EAPPayload(_Opaque):
+    """RFC 7296 §3.16: an EAP message, which is not looked into."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.EAP
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownPayload(Payload):
+    """A payload of a type that we have no use for and that is not critical, to be ignored (RFC 7296 §2.5)."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.NONE
+
+    number: int
+    data: bytes
+
+    @property
+    def type(self) -> int:
+        """The payload type's number on the wire."""
+        return self.number
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class KEPayload(Payload):
+    """RFC 7296 §3.4: `group` is the key exchange method's number."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.KE
+
+    group: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        return Writer().u16(self.group).u16(0).put(self.data).getvalue()
+
+    @classmethod
+    def parse(cls, reader: Reader) -> KEPayload:
+        """Read a body."""
+        group = reader.u16("group")
+        reader.u16("reserved")
+        return cls(group, reader.rest())
+
+
+@dataclass(frozen=True, slots=True)
+class IDPayload(Payload):
+    """RFC 7296 §3.5.  `IDiPayload` and `IDrPayload` are what messages hold."""
+
+    id_type: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        return Writer().u8(self.id_type).put(bytes(3)).put(self.data).getvalue()
+
+    @staticmethod
+    def fields(reader: Reader) -> tuple[int, bytes]:
+        """Type and data of a body; an address must have its type's size."""
+        id_type = reader.u8("ID type")
+        reader.take(3, "reserved")
+        data = reader.rest()
+        expected = _ID_OCTETS.get(id_type)
+        if expected is not None and len(data) != expected:
+            raise reader.error(f"{len(data)} octets of {IdType(id_type).name}, expected {expected}")
+        return id_type, data
+
+
+@dataclass(frozen=True, slots=True)
+class IDiPayload(IDPayload):
+    """The initiator's identity."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.IDi
+
+    @classmethod
+    def parse(cls, reader: Reader) -> IDiPayload:
+        """Read a body."""
+        return cls(*cls.fields(reader))
+
+
+@dataclass(frozen=True, slots=True)
+class IDrPayload(IDPayload):
+    """The responder's identity."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.IDr
+
+    @classmethod
+    def parse(cls, reader: Reader) -> IDrPayload:
+        """Read a body."""
+        return cls(*cls.fields(reader))
+
+
+@dataclass(frozen=True, slots=True)
+class CertPayload(Payload):
+    """RFC 7296 §3.6."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.CERT
+
+    encoding: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        return Writer().u8(self.encoding).put(self.data).getvalue()
+
+    @classmethod
+    def parse(cls, reader: Reader) -> CertPayload:
+        """Read a body."""
+        return cls(reader.u8("encoding"), reader.rest())
+
+
+@dataclass(frozen=True, slots=True)
+class CertReqPayload(Payload):
+    """RFC 7296 §3.7: `data` is the hashes of acceptable CAs, one after another; empty for any."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.CERTREQ
+
+    encoding: int
+    data: bytes = b""
+
+    @property
+    def authorities(self) -> tuple[bytes, ...]:
+        """The 20-octet hashes; a last one that is too short is left out."""
+        whole = len(self.data) - len(self.data) % AUTHORITY_OCTETS
+        return tuple(self.data[at : at + AUTHORITY_OCTETS] for at in range(0, whole, AUTHORITY_OCTETS))
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        return Writer().u8(self.encoding).put(self.data).getvalue()
+
+    @classmethod
+    def parse(cls, reader: Reader) -> CertReqPayload:
+        """Read a body."""
+        return cls(reader.u8("encoding"), reader.rest())
+
+
+@dataclass(frozen=True, slots=True)
+class AuthPayload(Payload):
+    """RFC 7296 §3.8."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.AUTH
+
+    method: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        return Writer().u8(self.method).put(bytes(3)).put(self.data).getvalue()
+
+    @classmethod
+    def parse(cls, reader: Reader) -> AuthPayload:
+        """Read a body."""
+        method = reader.u8("authentication method")
+        reader.take(3, "reserved")
+        return cls(method, reader.rest())
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePayload(Payload):
+    """RFC 7296 §3.11: SPIs of one size, those that the sender receives with; none for the IKE SA itself."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.D
+
+    protocol: int
+    spis: tuple[bytes, ...] = ()
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        sizes = {len(spi) for spi in self.spis} or {0}
+        if len(sizes) > 1:
+            raise ValueError("the SPIs of a delete payload have one size")
+        writer = Writer().u8(self.protocol).u8(sizes.pop()).u16(len(self.spis))
+        return writer.put(b"".join(self.spis)).getvalue()
+
+    @classmethod
+    def parse(cls, reader: Reader) -> DeletePayload:
+        """Read a body."""
+        protocol = reader.u8("protocol")
+        spi_size = reader.u8("SPI size")
+        count = reader.u16("number of SPIs")
+        if count > MAX_SPIS:
+            raise reader.error(f"{count} SPIs, {MAX_SPIS} are the most taken")
+        if count and not spi_size:
+            raise reader.error(f"{count} SPIs of no octets")
+        return cls(protocol, tuple(reader.take(spi_size, "SPI") for _ in range(count)))
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedPayload(Payload):
+    """RFC 7296 §3.14: IV, ciphertext and check value.  `first` is the type of the first payload inside."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.SK
+
+    first: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentPayload(Payload):
+    """RFC 7383 §2.5: one of `total` fragments, counted from 1.  `first` is NONE in all but the first."""
+
+    TYPE: ClassVar[PayloadType] = PayloadType.SKF
+
+    first: int
+    number: int
+    total: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """The payload without its generic header."""
+        return Writer().u16(self.number).u16(self.total).put(self.data).getvalue()
+
+    @classmethod
+    def parse(cls, reader: Reader, first: int) -> FragmentPayload:
+        """Read a body whose generic header named the payload type `first`."""
+        number = reader.u16("fragment number")
+        total = reader.u16("total fragments")
+        if not 1 <= number <= total <= MAX_FRAGMENTS:
+            raise reader.error(f"fragment {number} of {total}, expected 1 to {MAX_FRAGMENTS}")
+        if (number == 1) != (first != PayloadType.NONE):
+            raise reader.error(f"fragment {number} names {first} as its first payload")
+        return cls(first, number, total, reader.rest())
