@@ -138,6 +138,19 @@ def test_the_tunnel_works_while_a_route_over_it_covers_the_peer(
                 assert (came.remote, came.data) == (local, bytes(range(64)))
 
 
+def test_of_several_equal_ways_only_those_outside_the_tunnel_are_taken(between: Tunnel) -> None:
+    host = between.a.host
+    between.key(4, encap=True)
+    with Probe(host, A, between.b.host, B, rate=200) as probe:
+        time.sleep(0.3)
+        several = "route add 10.77.2.0/24 nexthop via 10.77.1.254 weight 1 nexthop dev sec0 weight 250"
+        host.ip(*several.split())
+        time.sleep(0.5)
+        there, back = probe.stop()
+    host.ip("route", "del", "10.77.2.0/24")
+    assert (there.lost, back.lost) == (0, 0)
+
+
 def test_when_no_route_but_the_tunnel_is_left_packets_end_and_do_not_go_round(between: Tunnel) -> None:
     host = between.a.host
     between.key(4, encap=True)
@@ -184,9 +197,7 @@ def test_the_rules_are_the_documented_ones(between: Tunnel) -> None:
     documented = [
         f"{priority}: from all iif lo {match} {action} proto 94"
         for match in ("ipproto udp sport 500", "ipproto udp sport 4500", "ipproto esp")
-        for priority, action in (
-            (32500, "lookup main suppress_ifgroup 1516"), (32501, "lookup 1516"), (32502, "unreachable"),
-        )
+        for priority, action in ((32501, "lookup 1516"), (32502, "unreachable"))
     ]  # fmt: skip
     alone = ["32503: from all ipproto esp nop proto 94"]
     for family, expected in ((4, documented + alone), (6, documented)):
@@ -198,7 +209,7 @@ def test_rules_and_routes_that_somebody_takes_away_come_back(between: Tunnel) ->
     whole, table = rules(host), host.ip("route", "show", "table", "1516")
     assert table
     host.ip("rule", "del", "priority", "32501")
-    host.ip("rule", "del", "priority", "32500")
+    host.ip("rule", "del", "priority", "32502")
     host.ip("route", "flush", "table", "1516")
     until(lambda: rules(host) == whole, "the rules to come back")
     until(lambda: host.ip("route", "show", "table", "1516") == table, "the copy to come back")

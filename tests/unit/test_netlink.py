@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
-import os
 import select
 import socket
-import subprocess
 from collections.abc import Iterator
 
 import pytest
+from tests.unit.netns import ip, namespace
 
 from secd.netlink import Monitor, Netlink, NetlinkError, addresses, links, routes, rules
 
 pytestmark = pytest.mark.root
-CLONE_NEWNET = 0x40000000
 
 
 @pytest.fixture
 def netlink() -> Iterator[Netlink]:
     """Give a netlink socket in a fresh namespace with a pair of interfaces, left and right."""
-    before = os.open("/proc/self/ns/net", os.O_RDONLY)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWNET):
-        pytest.skip("a network namespace needs root")
-    try:
-        ip("link add left type veth peer name right")
-        ip("link set lo up")
-        with Netlink() as opened:
-            yield opened
-    finally:
-        libc.setns(before, CLONE_NEWNET)
-        os.close(before)
-
-
-def ip(line: str) -> str:
-    """Run ip-link(8) and its like in this thread's namespace."""
-    return subprocess.run(["ip", *line.split()], check=True, capture_output=True, text=True).stdout
+    with namespace(), Netlink() as opened:
+        yield opened
 
 
 def found(netlink: Netlink, name: str = "left") -> links.Link:

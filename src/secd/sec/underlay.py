@@ -1,11 +1,13 @@
 """Why a tunnel's own packets never go into a tunnel.
 
 Routes over secN may cover the peer itself: BGP installs a default route, or the very prefix that the peer is in.  So
-what this host sends from the IKE ports or as ESP is not routed by the main table as it stands, but by three rules for
-each of `ipproto udp sport 500`, `ipproto udp sport 4500` and `ipproto esp`, for IPv4 and IPv6, all with `iif lo`:
+what this host sends from the IKE ports or as ESP is not routed by the main table, but by a copy of it without what
+leads over a secN.  For each of `ipproto udp sport 500`, `ipproto udp sport 4500` and `ipproto esp`, for IPv4 and IPv6,
+there are rules, all with `iif lo`:
 
-    32500   lookup main suppress_ifgroup 1516   the main table, unless its best route leads over a secN
-    32501   lookup 1516                         a copy of the main table without routes over secN
+    32500   lookup main suppress_ifgroup 1516   only while the copy is incomplete (a full table of the Internet): the
+                                                main table, unless its best route leads (first) over a secN
+    32501   lookup 1516                         the copy
     32502   unreachable                         no way but through a tunnel is no way
     32503   ipproto esp nop                     (once, IPv4) see below
 
@@ -38,11 +40,11 @@ TABLE, PRIORITY, OWNER = 1516, 32500, 94
 
 #: Seconds after a change before the copy follows, and how much longer than the last comparison took it rests.
 _DEBOUNCE, _REST = 0.02, 5.0
+_SHORTEST_REST = 0.1
 #: Routes that are copied; of more, BGP's are left out first (a full table of the Internet is no part of the underlay).
 MAX_ROUTES = 16_384
 #: Routes read before others have their turn, and changes made.
 _SLICE = 512
-_RETRY = 0.5
 _IPPROTO_ESP = 50
 
 _MAX_SAID = 16
@@ -63,6 +65,7 @@ class Underlay:
         """`netlink` is used by nobody else; `tunnels` gives the indices of the sec interfaces."""
         self._netlink, self._tunnels, self._log, self._ports = netlink, tunnels, log, ports
         self._families = list(rules.FAMILIES)
+        self._incomplete: set[int] = set()
         self._task: asyncio.Task[None] | None = None
         self._again = self._started = False
         self._said: set[str] = set()
@@ -122,7 +125,7 @@ class Underlay:
                 self._again = True
             if not self._again:
                 return
-            delay = max(_RETRY, (time.monotonic() - started) * _REST)
+            delay = max(_SHORTEST_REST, (time.monotonic() - started) * _REST)
 
     def _failed(self, error: OSError) -> None:
         if error.errno != errno.EINTR:  # EINTR: the table changed while it was read
@@ -180,9 +183,11 @@ class Underlay:
                 if left:
                     count += 1
                     group.extend([left] * (len(group) < MAX_ROUTES))
+        self._incomplete.discard(family)
         if count > MAX_ROUTES:
-            self._say(f"the underlay has {count} routes; {MAX_ROUTES} of them are copied to table {TABLE}, and a peer "
-                      "that only the others reach is lost while a route over secN covers it")  # fmt: skip
+            self._incomplete.add(family)
+            self._say(f"the underlay has more than {MAX_ROUTES} routes, and not all are copied to table {TABLE}: a "
+                      "peer that only the others reach is lost while a route over secN covers it")  # fmt: skip
         return set((kept[False] + kept[True])[:MAX_ROUTES])
 
     async def _read(self, family: int, table: int) -> AsyncIterator[list[routes.Route]]:
@@ -214,7 +219,7 @@ class Underlay:
                 (0, rules.TABLE_MAIN, rules.ACTION_LOOKUP, links.SEC_GROUP),
                 (1, TABLE, rules.ACTION_LOOKUP, None),
                 (2, 0, rules.ACTION_UNREACHABLE, None),
-            ):
+            )[family not in self._incomplete :]:
                 yield rules.Rule(
                     family=family,
                     priority=PRIORITY + offset,
