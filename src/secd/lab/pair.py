@@ -67,12 +67,13 @@ class Pair:
     def clear(self) -> None:
         """Forget the tunnel on both sides."""
         self.load("")
-        self.charon.swanctl("--terminate", "--ike", "sec0", "--force", check=False)
-        with self._told():
+        for sa in self.charon.list_sas():
+            self.charon.swanctl("--terminate", "--ike-id", str(sa.unique_id), "--force", check=False)
+        with self.told():
             wait_until(lambda: not self.secd.sas() and not self.charon.list_sas(), 5, "end of all SAs")
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def told(self) -> Iterator[None]:
         """Add what both sides know to an error."""
         try:
             yield
