@@ -7,9 +7,9 @@ import socket
 import pytest
 
 from secd.conf import addresses, services
-from secd.conf.compile import compile_rules
-from secd.conf.grammar import parse_file, parse_text
 from secd.conf.interfaces import interface_addresses
+from secd.conf.ipsec.compile import compile_rules
+from secd.conf.ipsec.grammar import parse_file, parse_text
 from secd.control.messages import AddConnection
 from secd.ike.connection import Cipher, DeadPeerDetection, Phase1Proposal, Phase2Proposal
 from secd.sadb.messages import Identity

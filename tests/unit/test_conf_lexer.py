@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secd.conf.diagnostics import Diagnostics, TooManyErrors
+from secd.conf.ipsec.keywords import KEYWORDS
 from secd.conf.lexer import END, ERROR, NEWLINE, NUMBER, STRING, Lexer
 from secd.conf.macros import Macros
 from secd.conf.source import Chunk, Source, SourceError, open_source
@@ -22,7 +23,7 @@ def lex(text: str, *, slowly: bool = False) -> tuple[list[tuple[str, str, int, i
     if slowly:
         source.pushed.append(Chunk(text, expanding=False))
     diagnostics = Diagnostics()
-    lexer = Lexer(source, Macros(MACROS), diagnostics)
+    lexer = Lexer(source, Macros(MACROS), diagnostics, KEYWORDS)
     tokens: list[tuple[str, str, int, int]] = []
     try:
         while (token := lexer.next()).kind != END:

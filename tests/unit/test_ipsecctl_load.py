@@ -191,8 +191,8 @@ def test_what_is_loaded_comes_in_parts(parent: Parent) -> None:
 
 
 def _connections(number: int) -> list[Any]:
-    from secd.conf.compile import compile_rules
-    from secd.conf.grammar import parse_text
+    from secd.conf.ipsec.compile import compile_rules
+    from secd.conf.ipsec.grammar import parse_text
 
     text = "".join(f"ike interface sec{n} peer 10.0.{n >> 8}.{n & 255} psk x\n" for n in range(number))
     return [rule.connection for rule in compile_rules(parse_text(text).rules).connections]

@@ -9,10 +9,10 @@ import pytest
 
 from secd.cli.ipsecctl import USAGE
 from secd.cli.sec import help_text
-from secd.conf.compile import compile_rules
-from secd.conf.grammar import parse_text
 from secd.conf.hostname import parse_hostname
 from secd.conf.hostname_words import ifconfig_settings
+from secd.conf.ipsec.compile import compile_rules
+from secd.conf.ipsec.grammar import parse_text
 
 MAN = Path(__file__).parents[2] / "man"
 PAGES = sorted(MAN.glob("*.[1-9]"))

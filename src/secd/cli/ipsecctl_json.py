@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from secd.conf.compile import Compiled
 from secd.conf.diagnostics import Diagnostic
-from secd.conf.grammar import Parsed
-from secd.conf.unparse import rules_text
+from secd.conf.ipsec.compile import Compiled
+from secd.conf.ipsec.grammar import Parsed
+from secd.conf.ipsec.unparse import rules_text
 from secd.sadb.messages import SA, Entry, FromServer
 
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from secd.conf.compile import Compiled, compile_rules
 from secd.conf.diagnostics import Diagnostic
-from secd.conf.fifo import IllegalTransformError, add_commands, delete_commands
-from secd.conf.grammar import Parsed, parse_file
-from secd.conf.rules import BundleRule, FlowRule, IkeRule, Rule
-from secd.conf.show import bundle_line, flow_line, sa_lines
+from secd.conf.ipsec.compile import Compiled, compile_rules
+from secd.conf.ipsec.fifo import IllegalTransformError, add_commands, delete_commands
+from secd.conf.ipsec.grammar import Parsed, parse_file
+from secd.conf.ipsec.rules import BundleRule, FlowRule, IkeRule, Rule
+from secd.conf.ipsec.show import bundle_line, flow_line, sa_lines
 
 if TYPE_CHECKING:
     from secd.cli.ipsecctl import Options

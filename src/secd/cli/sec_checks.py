@@ -19,10 +19,10 @@ from msgspec import Struct
 
 from secd.cli.sec_show import Shown
 from secd.cli.sec_tunnels import ESP, Tunnel
-from secd.conf.compile import compile_rules
-from secd.conf.grammar import parse_file
 from secd.conf.hostname import HostnameError, read_hostname
 from secd.conf.hostname_settings import MTU_MIN, interface_unit
+from secd.conf.ipsec.compile import compile_rules
+from secd.conf.ipsec.grammar import parse_file
 
 _CAPABILITIES = {10: "CAP_NET_BIND_SERVICE", 12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW"}
 _TUNGETFEATURES, _IFF_MULTI_QUEUE, _IFF_VNET_HDR = 0x800454CF, 0x0100, 0x4000

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import socket
+from typing import Literal
+
+from msgspec import Struct
 
 from secd.conf.interfaces import interface_addresses
-from secd.conf.rules import Address, Family
+
+Family = Literal[4, 6]
+
+
+class Address(Struct, frozen=True):
+    """An address or a network.  `network` is false for a host (also for IPv6 /128, but not for IPv4 /32)."""
+
+    address: str
+    prefix: int
+    network: bool
+    family: Family
+    nat: Address | None = None  # `from A (B)`: B is what the peer sees
+
+    def __str__(self) -> str:
+        """Give it as ipsec.conf has it."""
+        return f"{self.address}/{self.prefix}" if self.network else self.address
+
 
 ANY = (Address("0.0.0.0", 0, True, 4), Address("::", 0, True, 6))  # noqa: S104 - a network, not a socket to bind
 

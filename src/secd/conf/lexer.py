@@ -1,4 +1,4 @@
-"""Characters to tokens, as the lexer of ipsec.conf(5) does it: macros, quotes, continuation, comments, includes.
+"""Characters to tokens, as ipsec.conf(5) and iked.conf(5) have it: macros, quotes, continuation, comments, includes.
 
 The common case (a whole word or number in plain text) is one match of a regular expression.  What remains - a token
 that a macro or a continued line cuts in two - goes character by character.  `Lexer.line` is where the reader stood when
@@ -13,13 +13,6 @@ import re
 from secd.conf.diagnostics import Diagnostics, Origin
 from secd.conf.macros import Macros
 from secd.conf.source import Chunk, Source, SourceError, open_source
-
-KEYWORDS = frozenset({
-    "acquire", "active", "aggressive", "ah", "any", "auth", "authkey", "bundle", "bypass", "comp", "deny", "dontacq",
-    "dstid", "dynamic", "enc", "enckey", "esp", "file", "flow", "from", "group", "ike", "in", "include", "interface",
-    "ipcomp", "ipip", "lifetime", "local", "main", "out", "passive", "peer", "port", "proto", "psk", "quick", "require",
-    "rsa", "spi", "srcid", "tag", "tcpmd5", "to", "transport", "tunnel", "type", "udpencap", "use",
-})  # fmt: skip
 
 MAX_TOKEN = 8094  # octets, as OpenBSD's
 MAX_INCLUDES = 16  # files that include each other
@@ -56,11 +49,21 @@ class Token:
 class Lexer:
     """Tokens of a file and of the files that it includes."""
 
-    def __init__(self, top: Source, macros: Macros, diagnostics: Diagnostics) -> None:
-        """Start at the beginning of `top`."""
+    def __init__(
+        self,
+        top: Source,
+        macros: Macros,
+        diagnostics: Diagnostics,
+        keywords: frozenset[str],
+        *,
+        secret_includes: bool = False,
+    ) -> None:
+        """Start at the beginning of `top`; with `secret_includes`, what it includes must be as secret as it is."""
         self.line = 1
         self._macros = macros
         self._diagnostics = diagnostics
+        self._keywords = keywords
+        self._secret_includes = secret_includes
         self._files = [top]
         self._file = top
         self._pushed = top.pushed
@@ -230,7 +233,7 @@ class Lexer:
             if c != END:
                 self._ungetc(c)
             word = "".join(characters)
-        return Token(word, word) if word in KEYWORDS else Token(STRING, word)
+        return Token(word, word) if word in self._keywords else Token(STRING, word)
 
     def _broken(self, message: str, hint: str = "") -> Token:
         """Note an error and leave the rest of the line unread."""
@@ -299,7 +302,7 @@ class Lexer:
         if len(self._files) > MAX_INCLUDES:
             return f"files include each other more than {MAX_INCLUDES} deep"
         try:
-            source = open_source(path, secret=False)
+            source = open_source(path, secret=self._secret_includes)
         except SourceError as error:
             return str(error)
         self._read += len(source.text)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
-from secd.conf.lexer import KEYWORDS
-from secd.conf.rules import Address, FlowRule, IkeRule, Phase, Rule, SaRule
-
-#: What needs no quotes: a word of the lexer's without punctuation that makes one look twice, and not a number.
-_PLAIN = re.compile(r"(?!-?[0-9]+\Z)[A-Za-z0-9:_*][A-Za-z0-9:_*.@%+-]*\Z", re.ASCII)
-_ESCAPED = re.compile(r'"|(?<=\\)[ \t]')
+from secd.conf.addresses import Address
+from secd.conf.ipsec.keywords import KEYWORDS
+from secd.conf.ipsec.rules import FlowRule, IkeRule, Phase, Rule, SaRule
+from secd.conf.quoting import quote
 
 
 def rules_text(rules: Iterable[Rule], *, with_keys: bool) -> Iterator[str]:
@@ -29,18 +26,6 @@ def rules_text(rules: Iterable[Rule], *, with_keys: bool) -> Iterator[str]:
                 waiting = None
 
 
-def quote(text: str) -> str:
-    """Give `text` as a word or in quotes.
-
-    Quotes cannot hold a backslash at their end; a word can, doubled.
-    """
-    if _PLAIN.match(text) and text not in KEYWORDS:
-        return text
-    if text.endswith("\\") and _PLAIN.match(text.replace("\\", "")):
-        return text.replace("\\", "\\\\")
-    return f'"{_ESCAPED.sub(lambda match: chr(92) + match.group(), text)}"'
-
-
 def ike_text(rule: IkeRule, *, with_keys: bool) -> str:
     """Give a connection."""
     words = [f"ike {rule.mode}"]
@@ -53,15 +38,15 @@ def ike_text(rule: IkeRule, *, with_keys: bool) -> str:
     words.append(f"peer {rule.peer or 'any'}")
     words += [_phase(rule.phase1), _phase(rule.phase2)]
     if rule.ids.source is not None:
-        words.append(f"srcid {quote(rule.ids.source)}")
+        words.append(f"srcid {quote(rule.ids.source, KEYWORDS)}")
     if rule.ids.destination is not None:
-        words.append(f"dstid {quote(rule.ids.destination)}")
+        words.append(f"dstid {quote(rule.ids.destination, KEYWORDS)}")
     if rule.psk is None:
         words.append("rsa")
     else:
-        words.append(f"psk {quote(rule.psk.text) if with_keys else '...'}")
+        words.append(f"psk {quote(rule.psk.text, KEYWORDS) if with_keys else '...'}")
     if rule.tag is not None:
-        words.append(f"tag {quote(rule.tag)}")
+        words.append(f"tag {quote(rule.tag, KEYWORDS)}")
     return " ".join(words)
 
 
@@ -73,9 +58,9 @@ def flow_text(rule: FlowRule) -> str:
     if rule.type not in ("deny", "bypass"):
         words.append(f"peer {rule.peer or 'any'}")
     if rule.ids.source is not None:
-        words.append(f"srcid {quote(rule.ids.source)}")
+        words.append(f"srcid {quote(rule.ids.source, KEYWORDS)}")
     if rule.ids.destination is not None:
-        words.append(f"dstid {quote(rule.ids.destination)}")
+        words.append(f"dstid {quote(rule.ids.destination, KEYWORDS)}")
     return " ".join([*words, f"type {rule.type}"])
 
 
@@ -103,7 +88,7 @@ def sa_text(rule: SaRule, reverse: SaRule | None, *, with_keys: bool) -> str:
         if shown:
             words.append(f"{keyword} {':'.join(shown)}")
     if rule.bundle is not None:
-        words.append(f"bundle {quote(rule.bundle)}")
+        words.append(f"bundle {quote(rule.bundle, KEYWORDS)}")
     return " ".join(words)
 
 

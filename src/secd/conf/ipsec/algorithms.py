@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secd.conf.transforms import Authentication, Encryption, Group, Transforms
+from secd.conf.ipsec.transforms import Authentication, Encryption, Group, Transforms
 from secd.ike.connection import Cipher, Phase1Proposal, Phase2Proposal
 from secd.sadb.messages import AUTH_KEY_OCTETS
 

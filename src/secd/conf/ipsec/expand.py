@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from secd.conf import services
-from secd.conf.addresses import ANY
+from secd.conf.addresses import ANY, Address
 from secd.conf.diagnostics import Diagnostics, Origin, TooManyErrors
-from secd.conf.rules import (
-    Address,
+from secd.conf.ipsec.rules import (
     BundleRule,
     FlowRule,
     FlowStatement,
@@ -30,7 +29,7 @@ from secd.conf.rules import (
     Statement,
     StaticKey,
 )
-from secd.conf.transforms import (
+from secd.conf.ipsec.transforms import (
     DEFAULT_AUTHENTICATION_1,
     DEFAULT_AUTHENTICATION_2,
     DEFAULT_COMPRESSION,

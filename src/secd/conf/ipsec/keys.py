@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secd.conf.rules import StaticKey
+from secd.conf.ipsec.rules import StaticKey
 from secd.conf.source import SourceError, open_source
 
 MAX_KEY = 256  # octets

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from secd.conf import algorithms
+from secd.conf.addresses import Address
 from secd.conf.diagnostics import Diagnostics, Origin, TooManyErrors
 from secd.conf.identities import classify
-from secd.conf.instead import instead_of
-from secd.conf.rules import PSK, Address, BundleRule, IkeRule, Rule, SaRule
+from secd.conf.ipsec import algorithms
+from secd.conf.ipsec.instead import instead_of
+from secd.conf.ipsec.rules import PSK, BundleRule, IkeRule, Rule, SaRule
 from secd.control.messages import MAX_RULES, AddConnection, AddManual
 from secd.ike.connection import Connection, PreSharedKey
 from secd.sadb.messages import SA, Identity, UdpEncap

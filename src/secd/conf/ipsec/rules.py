@@ -10,27 +10,13 @@ from typing import Literal
 
 from msgspec import Struct
 
+from secd.conf.addresses import Address
 from secd.conf.diagnostics import Origin
-from secd.conf.transforms import Transforms
+from secd.conf.ipsec.transforms import Transforms
 
-Family = Literal[4, 6]
 Direction = Literal["in", "out"]
 Mode = Literal["tunnel", "transport"]
 IkeMode = Literal["active", "passive", "dynamic"]
-
-
-class Address(Struct, frozen=True):
-    """An address or a network.  `network` is false for a host (also for IPv6 /128, but not for IPv4 /32)."""
-
-    address: str
-    prefix: int
-    network: bool
-    family: Family
-    nat: Address | None = None  # `from A (B)`: B is what the peer sees
-
-    def __str__(self) -> str:
-        """Give it as ipsec.conf has it."""
-        return f"{self.address}/{self.prefix}" if self.network else self.address
 
 
 class Hosts(Struct, frozen=True):

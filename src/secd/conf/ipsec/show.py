@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from secd.conf import services
-from secd.conf.rules import Address, BundleRule, FlowRule, SaRule
+from secd.conf.addresses import Address
+from secd.conf.ipsec.rules import BundleRule, FlowRule, SaRule
 
 
 def flow_line(rule: FlowRule) -> str:

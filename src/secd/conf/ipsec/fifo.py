@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from secd.conf.addresses import netmask
+from secd.conf.addresses import Address, netmask
 from secd.conf.identities import classify
-from secd.conf.rules import Address, IkeRule, Phase
-from secd.conf.transforms import Encryption
+from secd.conf.ipsec.rules import IkeRule, Phase
+from secd.conf.ipsec.transforms import Encryption
 
 _ID_TYPES = {
     "ipv4": "IPV4_ADDR", "ipv6": "IPV6_ADDR", "ufqdn": "USER_FQDN", "fqdn": "FQDN", "key_id": "KEY_ID",

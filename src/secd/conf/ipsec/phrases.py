@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from secd.conf import addresses, services
-from secd.conf.keys import BadKeyError, key_from_file, key_from_hex
+from secd.conf import addresses
+from secd.conf.addresses import Address
+from secd.conf.ipsec.keys import BadKeyError, key_from_file, key_from_hex
+from secd.conf.ipsec.rules import PSK, Direction, Hosts, Ids, IkeMode, Mode, Peers, Phase, StaticKey, UdpEncap
+from secd.conf.ipsec.transforms import AUTHENTICATION, COMPRESSION, ENCRYPTION, GROUPS, T, Transforms, find
 from secd.conf.lexer import NUMBER, STRING
-from secd.conf.parser import Parser
-from secd.conf.rules import PSK, Address, Direction, Hosts, Ids, IkeMode, Mode, Peers, Phase, StaticKey, UdpEncap
-from secd.conf.transforms import AUTHENTICATION, COMPRESSION, ENCRYPTION, GROUPS, T, Transforms, find
+from secd.conf.lines import Lines
 
 MAX_LISTS = 32  # nested { { .. } }
 MAX_ADDRESSES = 10_000  # of one list
-MAX_UNIT = 0xFFFFFFFF
 MAX_SPI = 0xFFFFFFFF
 RESERVED_SPIS = 255
 
@@ -26,7 +26,7 @@ _FLOW_TYPES = ("use", "acquire", "require", "deny", "bypass", "dontacq")
 _Keys = tuple[StaticKey | None, StaticKey | None]
 
 
-class Phrases(Parser):
+class Phrases(Lines):
     """The parts of a rule."""
 
     def satype(self, allowed: Iterable[str] = SA_PROTOCOLS) -> str:
@@ -51,30 +51,11 @@ class Phrases(Parser):
         """`interface secN`: give N."""
         if not self.accept("interface"):
             return None
-        name = self.string()
-        if not name.startswith("sec"):
-            self.fail("invalid sec interface name", f"{name[:40]!r} is not sec and a number")
-        unit = name[3:]
-        if not unit.isdecimal() or not unit.isascii() or (len(unit) > 1 and unit[0] == "0"):
-            self.fail("invalid sec interface unit: invalid")
-        if len(unit) > 10 or int(unit) > MAX_UNIT:
-            self.fail("invalid sec interface unit: too large")
-        return int(unit)
+        return self.sec_unit(self.string(), what="sec interface")
 
     def proto(self) -> int:
         """`proto P`; 0 for all."""
-        if not self.accept("proto"):
-            return 0
-        if self.peek() == NUMBER:
-            number = self.take().number
-            if not 0 <= number <= 255:
-                self.fail("protocol outside range")
-            return number
-        name = self.take().kind if self.peek() in ("esp", "ah", "ipcomp", "ipip") else self.string()
-        known = services.protocol_number(name)
-        if known is None:
-            self.fail(f"unknown protocol: {name}")
-        return known
+        return self.protocol() if self.accept("proto") else 0
 
     def hosts(self) -> Hosts:
         """`from .. [port ..] to .. [port ..]`, in either order."""
@@ -90,21 +71,6 @@ class Phrases(Parser):
 
     def _endpoint(self) -> tuple[tuple[Address, ...], int]:
         return self.host(), self.port()
-
-    def port(self) -> int:
-        """`port N` or `port NAME`; 0 for all."""
-        if not self.accept("port"):
-            return 0
-        if self.peek() == NUMBER:
-            number = self.take().number
-            if not 0 <= number <= 0xFFFF:
-                self.fail("port outside range")
-            return number
-        name = self.string()
-        known = services.port_number(name)
-        if known is None:
-            self.fail(f"unknown port: {name}")
-        return known
 
     def host(self, depth: int = 0) -> tuple[Address, ...]:
         """An address, a network, a name, `any`, or a list of them."""
@@ -127,8 +93,7 @@ class Phrases(Parser):
         if self.peek() != STRING:
             self.syntax_error(STRING, "any", "{")
         name = self.take().text
-        prefix = self.expect(NUMBER).number if self.accept("/") else None
-        found = self._resolve(name, prefix)
+        found = self.resolve(name, self.prefix())
         if not self.accept("("):
             return found
         if depth >= MAX_LISTS:
@@ -139,14 +104,6 @@ class Phrases(Parser):
             Address(one.address, one.prefix, one.network, one.family, nat[0]) for one in found
         )  # fmt: skip
 
-    def _resolve(self, name: str, prefix: int | None = None) -> tuple[Address, ...]:
-        found = addresses.host(name, prefix)
-        if not found:
-            shown = name if prefix is None else f"{name}/{prefix}"
-            self.lexer.note(f"no IP address found for {shown}")
-            self.fail("could not parse host specification")
-        return found
-
     def peers(self) -> Peers:
         """`local ..` and `peer ..`, in either order."""
         local: tuple[Address, ...] = ()
@@ -155,11 +112,11 @@ class Phrases(Parser):
         while (kind := self.peek()) in ("local", "peer") and kind not in seen:
             seen.add(self.take().kind)
             if kind == "local":
-                local = self._resolve(self.string())
+                local = self.resolve(self.string())
             elif self.accept("any"):
                 peer = "any"
             else:
-                peer = self._resolve(self.string())
+                peer = self.resolve(self.string())
         return Peers(local, peer)
 
     def phase1mode(self) -> Phase:

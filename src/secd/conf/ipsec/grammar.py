@@ -10,22 +10,16 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from secd.conf.diagnostics import Diagnostics, TooManyErrors
-from secd.conf.expand import Expander
-from secd.conf.lexer import END, NEWLINE, STRING, Lexer
+from secd.conf.ipsec.expand import Expander
+from secd.conf.ipsec.keywords import KEYWORDS
+from secd.conf.ipsec.phrases import SA_PROTOCOLS, Phrases
+from secd.conf.ipsec.rules import FlowStatement, IkeStatement, Rule, SaStatement, Statement
+from secd.conf.ipsec.transforms import Transforms
+from secd.conf.lexer import NEWLINE, Lexer
+from secd.conf.lines import Definition
 from secd.conf.macros import Macros
 from secd.conf.parser import RuleError
-from secd.conf.phrases import SA_PROTOCOLS, Phrases
-from secd.conf.rules import FlowStatement, IkeStatement, Rule, SaStatement, Statement
 from secd.conf.source import Source, SourceError, open_source
-from secd.conf.transforms import Transforms
-
-
-class Definition(Struct, frozen=True):
-    """A macro; `before` is how many rules stand in front of it."""
-
-    name: str
-    value: str
-    before: int
 
 
 class Parsed(Struct, frozen=True):
@@ -56,7 +50,7 @@ def parse(source: Source, defines: Sequence[tuple[str, str]] = ()) -> Parsed:
     """Read a configuration; whatever is wrong with it is among the diagnostics, and nothing is raised."""
     diagnostics = Diagnostics()
     macros = Macros(defines)
-    grammar = Grammar(Lexer(source, macros, diagnostics), macros, diagnostics)
+    grammar = Grammar(Lexer(source, macros, diagnostics, KEYWORDS), macros, diagnostics)
     try:
         grammar.grammar()
     except TooManyErrors:
@@ -69,29 +63,18 @@ class Grammar(Phrases):
 
     def __init__(self, lexer: Lexer, macros: Macros, diagnostics: Diagnostics) -> None:
         """Read from `lexer`."""
-        super().__init__(lexer)
+        super().__init__(lexer, macros)
         self.rules: list[Rule] = []
-        self.definitions: list[Definition] = []
-        self._macros = macros
         self._expander = Expander(self.rules, diagnostics)
 
-    def grammar(self) -> None:
-        """Read everything, line by line."""
-        while self.peek() != END:
-            try:
-                self._line()
-                self.expect(NEWLINE)
-            except RuleError:
-                if not self.recover():
-                    return
+    def count(self) -> int:
+        """Say how many rules there are so far."""
+        return len(self.rules)
 
-    def _line(self) -> None:
+    def rule(self) -> None:
+        """Read a rule, and expand it."""
         kind = self.peek()
-        if kind == NEWLINE:
-            return
-        if kind == "include":
-            self._include()
-        elif kind == "ike":
+        if kind == "ike":
             self._end_of_rule(self.ikerule())
         elif kind == "flow":
             self._end_of_rule(self.flowrule())
@@ -99,8 +82,6 @@ class Grammar(Phrases):
             self._end_of_rule(self.sarule())
         elif kind == "tcpmd5":
             self._end_of_rule(self.tcpmd5rule())
-        elif kind == STRING:
-            self._varset()
         else:
             self.syntax_error()
 
@@ -109,27 +90,6 @@ class Grammar(Phrases):
             self.syntax_error(NEWLINE)
         if not self._expander.add(statement, self.lexer.origin):
             raise RuleError
-
-    def _include(self) -> None:
-        self.take()
-        path = self.string()
-        reason = self.lexer.include(path)
-        if reason:
-            self.fail(f"failed to include file {path}", reason)
-
-    def _varset(self) -> None:
-        name = self.string()
-        self.expect("=")
-        value = [self.string()]
-        while self.peek() == STRING:
-            value.append(self.take().text)
-        if self.peek() != NEWLINE:
-            self.syntax_error(STRING, NEWLINE)
-        text = " ".join(value)
-        self.definitions.append(Definition(name, text, len(self.rules)))
-        if any(c in " \t\n\v\f\r" for c in name):
-            self.fail("macro name cannot contain whitespace")
-        self._macros.define(name, text)
 
     def flowrule(self) -> FlowStatement:
         """`flow [esp|ah|..] [in|out] [proto P] from .. to .. [local ..] [peer ..] [srcid ..] [dstid ..] [type ..]`."""

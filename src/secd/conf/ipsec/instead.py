@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from secd.conf.rules import Address, FlowRule, IkeRule, SaRule
+from secd.conf.addresses import Address
+from secd.conf.ipsec.rules import FlowRule, IkeRule, SaRule
 
 _ROUTE_BASED = "this system is route-based"
 
