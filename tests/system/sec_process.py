@@ -64,6 +64,8 @@ class SecProcess:
         self._thread = threading.Thread(target=self._serve, args=(self._channel,))
         self._thread.start()
         wait_until(lambda: self._ready.is_set() or self.process.poll() is not None, 15, "the data plane to be ready")
+        if not self._ready.is_set():
+            self._thread.join(5)  # its last words
         assert self._ready.is_set(), f"it ended with {self.process.returncode}: {self.lines}"
 
     def _serve(self, channel: BlockingChannel[SadbToParent]) -> None:
