@@ -15,6 +15,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secd._engine import Engine
@@ -51,6 +52,15 @@ def inside(namespace: str) -> Iterator[None]:
     finally:
         os.close(here)
         os.close(there)
+
+
+def make_namespace(name: str) -> None:
+    """A namespace whose IPv6 addresses are good at once: looking for duplicates takes seconds."""
+    ip("netns", "add", name)
+    with inside(name):
+        for which in ("all", "default"):
+            Path(f"/proc/sys/net/ipv6/conf/{which}/accept_dad").write_text("0")
+    ip("-n", name, "link", "set", "lo", "up")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
@@ -155,8 +165,7 @@ class Pair:
         self.a = Node(f"{name}a", "10.77.0.1", "fd77::1", workers)
         self.b = Node(f"{name}b", "10.77.0.2", "fd77::2", workers)
         for node in (self.a, self.b):
-            ip("netns", "add", node.namespace)
-            ip("-n", node.namespace, "link", "set", "lo", "up")
+            make_namespace(node.namespace)
         ip("-n", self.a.namespace, "link", "add", "wire", "type", "veth", "peer", "name", "wire",
            "netns", self.b.namespace)  # fmt: skip
         for node in (self.a, self.b):
@@ -228,4 +237,4 @@ def is_tun_with_vnet_header(fd: int) -> bool:
     return bool(int.from_bytes(request[16:18], "little") & 0x4000)
 
 
-__all__ = ["Node", "Pair", "inside", "ip", "sa_arguments", "sa_keys", "wait_until"]
+__all__ = ["Node", "Pair", "inside", "ip", "make_namespace", "sa_arguments", "sa_keys", "wait_until"]

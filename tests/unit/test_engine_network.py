@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_support import Pair, inside, ip, wait_until
+from engine_support import Pair, inside, ip, make_namespace, wait_until
 
 from secd._engine import Engine
 
@@ -259,7 +259,7 @@ class Routed:
         self.pair = pair = Pair()
         pair.attach(mtu=1400)
         self.router = f"ee{os.getpid()}-r{next(self._serial)}"
-        ip("netns", "add", self.router)
+        make_namespace(self.router)
         for node, net in ((pair.a, "10.77.0"), (pair.b, "10.78.0")):
             side = f"to-{net[3:5]}"
             if node is pair.a:
@@ -267,15 +267,19 @@ class Routed:
             ip("-n", node.namespace, "link", "add", "wire", "type", "veth", "peer", "name", side, "netns", self.router)
             node.address = f"{net}.{1 if node is pair.a else 2}"
             ip("-n", node.namespace, "addr", "add", f"{node.address}/24", "dev", "wire")
+            node.address6 = f"fd{net[3:5]}::{1 if node is pair.a else 2}"
+            ip("-n", node.namespace, "addr", "add", f"{node.address6}/64", "dev", "wire", "nodad")
             ip("-n", node.namespace, "link", "set", "wire", "up")
+            ip("-n", self.router, "addr", "add", f"fd{net[3:5]}::254/64", "dev", side, "nodad")
             ip("-n", self.router, "addr", "add", f"{net}.254/24", "dev", side)
             ip("-n", self.router, "link", "set", side, "up")
             ip("-n", node.namespace, "route", "add", "10.0.0.0/8", "via", f"{net}.254")
-        pair.a.run("sysctl", "-qw", "net.ipv4.ip_no_pmtu_disc=0")
+            ip("-n", node.namespace, "route", "add", "fd00::/8", "via", f"fd{net[3:5]}::254")
         ip("-n", self.router, "link", "set", "to-78", "mtu", str(mtu))
         ip("-n", pair.b.namespace, "link", "set", "wire", "mtu", str(mtu))
         with inside(self.router):
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+            Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
 
     def close(self) -> None:
         self.pair.close()
@@ -291,15 +295,16 @@ def routed() -> Iterator[Routed]:
 
 @pytest.mark.parametrize("udpencap", [(4500, 4500), None], ids=["udp", "raw"])
 @pytest.mark.parametrize("tunneldf", [False, True], ids=["-tunneldf", "tunneldf"])
+@pytest.mark.parametrize("ipv6", [False, True], ids=["v4", "v6"])
 def test_a_narrow_router_on_the_way_is_survived(
-    routed: Routed, udpencap: tuple[int, int] | None, tunneldf: bool
+    routed: Routed, ipv6: bool, udpencap: tuple[int, int] | None, tunneldf: bool
 ) -> None:
     pair = routed.pair
     for node in (pair.a, pair.b):
         node.engine.set_interface("sec0", running=True, mtu=1400, tunneldf=tunneldf, mss_clamp=False)
-    pair.add_sas(udpencap=udpencap)
+    pair.add_sas(udpencap=udpencap, ipv6=ipv6)
     transfer(pair, 3_000_000)
-    assert pair.a.engine.sa_counters(0x1000, "out", pair.b.address)["pmtu"] == (1300 if tunneldf else 0)
+    assert pair.a.engine.sa_counters(0x1000, "out", pair.ends(ipv6)[1])["pmtu"] == (1300 if tunneldf else 0)
     assert (pair.a.counter("pmtu_relayed") > 0) == tunneldf
     # What may be fragmented passes whatever its size.
     assert pair.a.ping(B, "-s", "1372", "-M", "dont")

@@ -172,8 +172,8 @@ def test_lifetimes_are_told_once_each_and_nothing_passes_after_the_hard_one(pair
     counting = pair.a if end == "out" else pair.b
     send(pair.a, 10)
     assert wait_until(lambda: counting.counter("drop_hard_lifetime") == 4)
-    assert packets(pair.b, 0x1000, "in", pair.b.address) == 6
-    assert pair.b.engine.interface_counters("sec0")["input_packets"] == 6
+    assert wait_until(lambda: packets(pair.b, 0x1000, "in", pair.b.address) == 6)
+    assert wait_until(lambda: pair.b.engine.interface_counters("sec0")["input_packets"] == 6)
     told = [event for event in counting.poll() if event[0] == "expire"]
     assert told == [("expire", 0x1000, end, pair.b.address, kind, limit) for kind in ("soft", "hard")]
 

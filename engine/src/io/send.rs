@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::address::{self, Address};
-use super::check_len;
+use super::check;
 use super::socket::Socket;
 
 const UDP_SEGMENT: libc::c_int = 103;
@@ -23,11 +23,31 @@ pub struct Way {
     pub tos: u8,
 }
 
-/// Send `data`; with `segment` as datagrams of that many octets each.  An error that an ICMP message left on the socket
-/// is not this send's: it is taken off, and the send tried once more.
-pub fn send(socket: &Socket, way: &Way, data: &[u8], segment: Option<u16>) -> io::Result<()> {
-    match send_once(socket, way, data, segment) {
-        Err(error) if may_be_anothers(&error) => send_once(socket, way, data, segment),
+/// Send `data` as datagrams of `segment` octets each (the last may be shorter) with one UDP_SEGMENT call.
+///
+/// An error that an ICMP message left on the socket is not this send's, here and below: it is taken off by being
+/// reported, and the send tried once more.
+pub fn send_train(socket: &Socket, way: &Way, data: &[u8], segment: usize) -> io::Result<()> {
+    once_more(|| {
+        let mut control = [0_u64; CONTROL];
+        let used = write_controls(&mut control, way, u16::try_from(segment).ok());
+        send_many(socket, way, &control[..used.div_ceil(8)], used, data, data.len()).map(drop)
+    })
+}
+
+/// Send the datagrams of `data`, of `size` octets each (the last may be shorter), without UDP_SEGMENT: how many of them
+/// the kernel took, at least one.
+pub fn send_each(socket: &Socket, way: &Way, data: &[u8], size: usize) -> io::Result<usize> {
+    once_more(|| {
+        let mut control = [0_u64; CONTROL];
+        let used = write_controls(&mut control, way, None);
+        send_many(socket, way, &control[..used.div_ceil(8)], used, data, size)
+    })
+}
+
+fn once_more<T>(mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match send() {
+        Err(error) if may_be_anothers(&error) => send(),
         result => result,
     }
 }
@@ -59,21 +79,26 @@ pub fn is_too_big(error: &io::Error, segmented: bool) -> bool {
     }
 }
 
-fn send_once(socket: &Socket, way: &Way, data: &[u8], segment: Option<u16>) -> io::Result<()> {
+/// Send the datagrams of `data`, MAX_SEGMENTS at most, each with the same `control` of `used` octets.
+fn send_many(socket: &Socket, way: &Way, control: &[u64], used: usize, data: &[u8], size: usize) -> io::Result<usize> {
     let (mut to, to_len) = Address::new(way.destination);
-    let mut piece = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
-    let mut control = [0_u64; CONTROL];
-    let used = write_controls(&mut control, way, segment);
-    // SAFETY: all zeros is a valid msghdr.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_name = (&raw mut to).cast();
-    message.msg_namelen = to_len;
-    message.msg_iov = &raw mut piece;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = used;
-    // SAFETY: the message points to live memory of the lengths that it says; the kernel only reads it.
-    check_len(unsafe { libc::sendmsg(socket.fd(), &raw const message, 0) }).map(drop)
+    // SAFETY: all zeros is a valid value of both.
+    let (mut pieces, mut messages): ([libc::iovec; MAX_SEGMENTS], [libc::mmsghdr; MAX_SEGMENTS]) =
+        unsafe { std::mem::zeroed() };
+    let mut count = 0;
+    for datagram in data.chunks(size.max(1)).take(MAX_SEGMENTS) {
+        pieces[count] = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+        let message = &mut messages[count].msg_hdr;
+        message.msg_name = (&raw mut to).cast();
+        message.msg_namelen = to_len;
+        message.msg_iov = &raw mut pieces[count];
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_ptr().cast_mut().cast();
+        message.msg_controllen = used;
+        count += 1;
+    }
+    // SAFETY: each message points to live memory of the lengths that it says; the kernel reads all but `msg_len`.
+    check(unsafe { libc::sendmmsg(socket.fd(), messages.as_mut_ptr(), count as u32, 0) }).map(|sent| sent as usize)
 }
 
 /// Write the control messages; their octets.
@@ -124,11 +149,6 @@ impl Writer<'_> {
         }
         self.used += space;
     }
-}
-
-/// A destination without a port, for raw sockets.
-pub fn raw_destination(address: IpAddr) -> SocketAddr {
-    SocketAddr::new(address, 0)
 }
 
 const _: () = assert!(address::LEN >= size_of::<libc::sockaddr_in6>());

@@ -1,5 +1,6 @@
 //! ESP packets of one SA that wait to be sent with one call: of one size, but for a smaller last one.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::{io, thread};
@@ -87,10 +88,6 @@ impl Outbox {
         &mut self.data[start..self.used]
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// Send what waits.
     pub fn flush(&mut self, exit: &Exit<'_>) {
         if self.count == 0 {
@@ -116,45 +113,58 @@ impl Outbox {
         let sa = exit.sa;
         let way = Way {
             source: (!sa.source.is_unspecified()).then_some(sa.source),
-            destination: std::net::SocketAddr::new(sa.destination, sa.encap.map_or(0, |ports| ports.remote)),
+            destination: SocketAddr::new(sa.destination, sa.encap.map_or(0, |ports| ports.remote)),
             tos: self.tos,
         };
         if exit.socket.set_dont_fragment(self.dont_fragment).is_err() {
             return 0;
         }
+        let mut patience = Patience(FULL_TRIES);
         let data = &self.data[..self.used];
-        if self.count > 1 && sa.encap.is_some() && sa.path.may_segment(self.stride, exit.now_ms) {
-            match patiently(|| send::send(exit.socket, &way, data, Some(self.stride as u16))) {
+        let train = self.count > 1 && sa.encap.is_some() && sa.path.may_segment(self.stride, exit.now_ms);
+        if train {
+            match patience.send(|| send::send_train(exit.socket, &way, data, self.stride)) {
                 Ok(()) => return self.count,
-                Err(error) if send::is_too_big(&error, true) => {
-                    exit.counters.add(Counter::GsoRefused, 1);
-                    sa.path.lower_segment(self.stride, exit.now_ms);
-                }
+                Err(error) if send::is_too_big(&error, true) => exit.counters.add(Counter::GsoRefused, 1),
                 Err(_) => return 0,
             }
         }
-        let mut sent = 0;
-        for packet in data.chunks(self.stride) {
-            match patiently(|| send::send(exit.socket, &way, packet, None)) {
-                Ok(()) => sent += 1,
-                Err(error) if send::is_too_big(&error, false) && self.dont_fragment => {
-                    pmtu::take_local_error(exit.shared, exit.counters, exit.socket, sa);
+        let (mut at, mut sent) = (0, 0);
+        while at < self.count {
+            match patience.send(|| send::send_each(exit.socket, &way, &data[at * self.stride..], self.stride)) {
+                Ok(taken) => {
+                    at += taken.max(1);
+                    sent += taken;
                 }
-                Err(_) => (),
+                Err(error) => {
+                    at += 1;
+                    if send::is_too_big(&error, false) && self.dont_fragment {
+                        pmtu::take_local_error(exit.shared, exit.counters, exit.socket, sa);
+                    }
+                }
             }
+        }
+        if train && sent > 0 {
+            sa.path.lower_segment(self.stride, exit.now_ms); // it was for their size that they could not go together
         }
         sent
     }
 }
 
-/// Wait a little for a full socket buffer: the packets behind it then wait in the interface's queue, as they would
-/// before a slow link.
-fn patiently(mut send: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-    for _ in 0..FULL_TRIES {
-        match send() {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) => thread::sleep(FULL),
-            result => return result,
+/// Waits a little for a full socket buffer, this many times for one batch: the packets behind it then wait in the
+/// interface's queue, as they would before a slow link.
+struct Patience(u32);
+
+impl Patience {
+    fn send<T>(&mut self, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match send() {
+                Err(error) if self.0 > 0 && matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOBUFS)) => {
+                    self.0 -= 1;
+                    thread::sleep(FULL);
+                }
+                result => return result,
+            }
         }
     }
-    send()
 }

@@ -1,6 +1,7 @@
 //! What the network says about sizes: path MTUs learnt, and relayed into the tunnel.
 
 use std::io::IoSlice;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Shared;
 use crate::counters::{Counter, Shard};
@@ -25,13 +26,11 @@ pub fn take_errors(shared: &Shared, counters: &Shard, socket: &Socket) {
     errors::drain(socket, |error| {
         let snapshot = shared.snapshot.load();
         let quoted = error.spi.and_then(|spi| snapshot.outbound.get(&spi));
-        let sa = quoted.and_then(|sas| sas.iter().find(|sa| sa.destination == error.destination));
-        let counter = match sa {
-            Some(sa) => learn(sa, &error, shared.now_ms()),
-            None if error.local => return, // told to the sender itself
-            None => Counter::PmtuIgnored,
-        };
-        counters.add(counter, 1);
+        match quoted.and_then(|sas| sas.iter().find(|sa| sa.destination == error.destination)) {
+            Some(sa) => learn(shared, counters, sa, &error),
+            None if error.local => (), // told to the sender itself
+            None => counters.add(Counter::PmtuIgnored, 1),
+        }
     });
 }
 
@@ -44,14 +43,17 @@ pub fn take_local_error(shared: &Shared, counters: &Shard, socket: &Socket, sa: 
         }
     });
     if let Some(error) = local {
-        counters.add(learn(sa, &error, shared.now_ms()), 1);
+        learn(shared, counters, sa, &error);
     }
 }
 
-fn learn(sa: &Sa, error: &TooBig, now_ms: u64) -> Counter {
+fn learn(shared: &Shared, counters: &Shard, sa: &Sa, error: &TooBig) {
     let floor = if sa.destination.is_ipv4() { FLOOR_V4 } else { FLOOR_V6 };
-    let believed = error.mtu >= floor && sa.iface.tunneldf.load(std::sync::atomic::Ordering::Relaxed);
-    if believed && sa.path.lower_pmtu(error.mtu, now_ms) { Counter::PmtuLowered } else { Counter::PmtuIgnored }
+    if error.mtu < floor || !sa.iface.tunneldf.load(Relaxed) {
+        counters.add(Counter::PmtuIgnored, 1);
+    } else if sa.path.lower_pmtu(error.mtu, shared.now_ms()) {
+        counters.add(Counter::PmtuLowered, 1);
+    }
 }
 
 /// Answers `too big` into tunnels, no more than a host may.
