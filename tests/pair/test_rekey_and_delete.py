@@ -125,6 +125,35 @@ def test_resetting_an_active_tunnel_tells_the_peer_and_brings_it_back() -> None:
     assert alice.speaker.reset(None, net.now)
 
 
+def test_a_pair_that_the_peer_has_replaced_and_does_not_delete_ends_when_the_peer_uses_the_new_one() -> None:
+    """strongSwan keeps the old pair until its lifetime ends."""
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    traffic(net, alice, bob, 10)
+    first = bob.outbound()
+    bob.do(lambda: bob.speaker.rekey("sec0", "child", net.now))
+    assert traffic(net, alice, bob, 2) == 0
+    for session in bob.speaker._v1.ctx.sessions.values():
+        for child in session.sa.children:
+            child.retire_at = None
+    assert traffic(net, alice, bob, 18) == 0
+    assert alice.pairs() == bob.pairs() == 1
+    assert matches(alice, bob)
+    assert bob.outbound() != first
+
+
+def test_a_passive_side_tries_a_rekey_again_that_was_not_answered() -> None:
+    net, alice, bob = pair(phase2_lifetime=400)
+    start(net, alice, bob)
+    alice.listening = False
+    bob.do(lambda: bob.speaker.rekey("sec0", "child", net.now))
+    traffic(net, alice, bob, 80)
+    assert bob.said("phase2-rekeyed") == []
+    alice.listening = True
+    assert traffic(net, alice, bob, 90) == 0
+    assert len(bob.said("phase2-rekeyed")) == 1
+
+
 @pytest.mark.parametrize("what", ["ike", "child"])
 @pytest.mark.parametrize("side", ["alice", "bob"])
 def test_a_rekey_that_is_ordered_replaces_what_was_and_loses_nothing(what: str, side: str) -> None:

@@ -218,17 +218,20 @@ def _retire(ctx: Context, session: Session, child: Child) -> Step[None]:
 def _check(ctx: Context, session: Session, child: Child) -> Step[None]:
     """A pair that the peer has replaced: end it when it is idle.
 
-    After a simultaneous rekey each side may hold the other pair for the newest, and both must not go: of two pairs of
-    about the same age only the one with the lower SPIs ends, which both sides see alike.
+    After a simultaneous rekey each side may hold the other pair for the newest, and both must not go.  A peer that
+    sends on our newest, and on this one no more, means the same.  Without traffic, of two pairs of about the same
+    age only the one with the lower SPIs ends, which both sides see alike.
     """
     newest = children.newest(ctx, session.sa.tunnel)
     if newest is None or newest[1] is child:
         child.check_at = None
         return
-    idle = yield from last_use(child.spi_in, child.endpoint.local)
     other = newest[1]
-    old = other.created - child.created > quick_mode.CHECK
-    if (idle is None or idle >= IDLE) and (old or _spis(child) < _spis(other)):
+    idle = yield from last_use(child.spi_in, child.endpoint.local)
+    of_other = yield from last_use(other.spi_in, other.endpoint.local)
+    left = of_other is not None and of_other < DRAIN and (idle is None or idle >= DRAIN)
+    old = other.created - child.created > quick_mode.SIMULTANEOUS
+    if left or ((idle is None or idle >= IDLE) and (old or _spis(child) < _spis(other))):
         child.check_at = None
         child.retire_at = ctx.world.now
         holder = _holder(ctx, session, child)

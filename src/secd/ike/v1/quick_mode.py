@@ -48,8 +48,10 @@ MAX_IN_ALL = 4096
 MAX_PAIRS = 4
 #: Seconds after a rekey at which the old pair is looked at, to be retired.
 RETIRE = 5.0
-#: Seconds after which a pair that the peer has replaced is looked at, whether it is still in use.
-CHECK = 60.0
+#: Seconds after which a passive tunnel tries a rekey again that the peer has refused or not answered.
+LATER = 60.0
+#: Seconds between two pairs that may have been made by both sides at once.
+SIMULTANEOUS = 60.0
 
 REKEY_INITIATOR = (0.85, 0.90)
 REKEY_RESPONDER = (0.90, 0.95)
@@ -206,7 +208,7 @@ def confirm(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, st
     up(ctx, session, tunnel, child)
     for _, other in children.all_of(ctx, tunnel.name):
         if other is not child and other.usable:
-            other.check_at = ctx.world.now + CHECK
+            other.check_at = ctx.world.now + RETIRE
 
 
 # -- both -------------------------------------------------------------------------------------------------
@@ -262,7 +264,7 @@ def give_up(ctx: Context, session: Session, message_id: int, reason: str) -> Non
         tunnel.failed(reason, ctx.world.now, ctx.world.random)
         for holder, child in children.all_of(ctx, tunnel.name):
             if child.spi_in == quick.state.replaces:
-                child.rekey_at = tunnel.attempt_at if tunnel.attempt_at is not None else ctx.world.now + CHECK
+                child.rekey_at = tunnel.attempt_at if tunnel.attempt_at is not None else ctx.world.now + LATER
                 ctx.touch(holder)
 
 
