@@ -1,7 +1,7 @@
 """What is wanted: one `Connection` for each `ike interface secN` rule, without its secrets.
 
 These are values.  conf/ makes them out of rules, the parent keeps them, iked negotiates by them.
-Algorithm names are ipsec.conf(5)'s; lifetimes are seconds.
+Algorithm names are ipsec.conf(5)'s, for version 2 iked.conf(5)'s; lifetimes are seconds.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Signature(Struct, frozen=True, tag="signature"):
 
     `chain` begins with our own certificate; the peer's must lead to one of `authorities` and be on none of the
     revocation lists `crls`.  `peer_keys` are public keys (SubjectPublicKeyInfo) trusted without a certificate.
+    Without a certificate of our own (`chain` empty) the peer has to know our public key.  `method` is the only one
+    that is used and accepted of RFC 7296 §3.8's (`rsa`, which is with SHA1), RFC 4754's and RFC 7427's.
     """
 
     key: Name
@@ -67,12 +69,14 @@ class Signature(Struct, frozen=True, tag="signature"):
     authorities: Annotated[tuple[Certificate, ...], Meta(max_length=32)] = ()
     crls: Annotated[tuple[bytes, ...], Meta(max_length=8)] = ()
     peer_keys: Annotated[tuple[Certificate, ...], Meta(max_length=8)] = ()
+    method: Literal["any", "rsa", "ecdsa256", "ecdsa384", "ecdsa521", "rfc7427"] = "any"
 
 
 class IKEProposal(Struct, frozen=True):
     """An IKEv2 proposal for the IKE SA (`ikesa`): what is acceptable of each transform type, preferred first.
 
-    `additional` holds RFC 9370's further key exchanges, one set of acceptable methods a round.
+    `additional` holds RFC 9370's further key exchanges, one set of acceptable methods a round; `none` among them makes
+    a round optional.
     """
 
     ciphers: tuple[Cipher, ...]
@@ -83,7 +87,10 @@ class IKEProposal(Struct, frozen=True):
 
 
 class ChildProposal(Struct, frozen=True):
-    """An IKEv2 proposal for ESP (`childsa`).  `groups` () means no key exchange of its own (no PFS)."""
+    """An IKEv2 proposal for ESP (`childsa`).
+
+    `groups` () means no key exchange of its own (no PFS), `none` among others that there may be one.
+    """
 
     ciphers: tuple[Cipher, ...]
     auths: tuple[Name, ...]
@@ -104,7 +111,9 @@ class IKEv2(Struct, frozen=True):
     """What only an IKEv2 connection has.
 
     `ike_lifetime` 0: the IKE SA is never rekeyed.  `lifetime_bytes` 0: no limit.  `provide` and `request` are the
-    configuration payload's words of iked.conf (`address`, `name-server`, ...) and their values.
+    configuration payload's words of iked.conf (`address`, `name-server`, ...) and their values: an address,
+    for `protected-subnet` a network, and `any` for what is requested whatever it is.  `families` are those of the
+    traffic selectors, each its whole address space.  `force_natt`: ESP in UDP even where no NAT is found.
     """
 
     ikesa: Annotated[tuple[IKEProposal, ...], Meta(max_length=16)]
@@ -117,6 +126,9 @@ class IKEv2(Struct, frozen=True):
     fragmentation: bool = True
     mobike: bool = True
     ppk: PostQuantumKey | None = None
+    families: tuple[Literal[4, 6], ...] = (4, 6)
+    force_natt: bool = False
+    vendorid: bool = True
 
 
 class DeadPeerDetection(Struct, frozen=True):
@@ -133,13 +145,16 @@ class Connection(Struct, frozen=True):
     `name` is unique in an instance (`sec0`).  `origin` is `FILE: LINE` of the rule, for messages.
     `local` and `peer` None mean any.  `aggressive_psk` is the explicit opt-in without which aggressive mode with a
     pre-shared key is refused.  `srcid` None: our own address.  `dstid` None: the peer's address, or anything when
-    there is no `peer`.
+    there is no `peer`, and for version 2 always: there the peer's identity is known before its key is needed.
+    `mode` silent is passive, and not even tried once (`set passive` of iked.conf).
+
+    In a set, of the connections of version 2 that a peer's first message could belong to the last one is meant.
     """
 
     name: Name
     origin: Text
     iface: Interface
-    mode: Literal["active", "passive", "dynamic"] = "active"
+    mode: Literal["active", "passive", "dynamic", "silent"] = "active"
     version: Literal[1, 2] = 1
     local: Address | None = None
     peer: Address | None = None

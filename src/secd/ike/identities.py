@@ -31,7 +31,7 @@ def ours(connection: Connection, local: str) -> Identity:
 
 def expected(connection: Connection) -> Identity | None:
     """Who the peer has to be; None: anybody who holds the key."""
-    if connection.dstid is not None:
+    if connection.dstid is not None or connection.version == 2:
         return connection.dstid
     return of_address(connection.peer) if connection.peer is not None else None
 

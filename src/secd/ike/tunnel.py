@@ -1,7 +1,7 @@
 """A tunnel: one connection, and what has become of it so far.  Nothing in here is kept across restarts.
 
 When it is not up, an active tunnel is tried at once, and then for ever after pauses of 2, 4, 8 .. 60 seconds with a
-quarter of jitter.  A passive one whose peer's address is known is tried once after secd has started.
+quarter of jitter.  A passive one whose peer's address is known is tried once after secd has started, a silent one never.
 """
 
 from __future__ import annotations
@@ -54,11 +54,14 @@ class Tunnel:
     @property
     def starts(self) -> bool:
         """Whether it is up to us to bring the tunnel up."""
-        return self.connection.mode != "passive" and self.connection.peer is not None
+        return self.connection.mode in ("active", "dynamic") and self.connection.peer is not None
 
     def reconfigure(self, connection: Connection) -> None:
         """Take over a connection whose fingerprint is the same."""
         self.connection = connection
+        self.once = self.once and connection.mode != "silent"
+        if not self.starts and not self.once:
+            self.attempt_at = None
         self._said.clear()
 
     def is_news(self, code: str, message: str) -> bool:
@@ -99,7 +102,7 @@ class Tunnel:
     def restart(self, now: float, *, once: bool = False) -> None:
         """Forget the failures; try at once if it is up to us, or `once`."""
         self.retries = 0
-        self.once = once and self.connection.peer is not None
+        self.once = once and self.connection.mode != "silent" and self.connection.peer is not None
         self.attempt_at = now if self.starts or self.once else None
 
     def _pause(self, random: Random) -> float:
