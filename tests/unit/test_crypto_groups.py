@@ -17,11 +17,19 @@ def seed(entry: Group, fill: int) -> bytes:
 
 @ALL
 def test_both_sides_come_to_the_same_secret(entry: Group) -> None:
-    ours, theirs = entry.generate(seed(entry, 0x11)), entry.generate(seed(entry, 0x22))
-    secret = entry.shared(ours.private, theirs.public)
-    assert secret == entry.shared(theirs.private, ours.public)
-    assert len(secret) == entry.secret_octets
+    ours = entry.generate(seed(entry, 0x11))
+    theirs = entry.encapsulate(seed(entry, 0x22), ours.public)
+    assert entry.shared(ours.private, theirs.public) == theirs.secret
+    assert len(theirs.secret) == entry.secret_octets
     assert len(ours.public) == entry.public_octets
+    assert len(theirs.public) == entry.answer_octets
+
+
+@pytest.mark.parametrize("entry", [each for each in GROUPS.values() if not each.kem], ids=lambda entry: entry.name)
+def test_with_diffie_hellman_the_responders_part_is_two_steps_in_one(entry: Group) -> None:
+    ours, theirs = entry.generate(seed(entry, 0x11)), entry.generate(seed(entry, 0x22))
+    answer = entry.encapsulate(seed(entry, 0x22), ours.public)
+    assert (answer.public, answer.secret) == (theirs.public, entry.shared(theirs.private, ours.public))
 
 
 @ALL
@@ -33,8 +41,8 @@ def test_a_seed_makes_always_the_same_pair(entry: Group) -> None:
 @pytest.mark.parametrize("fill", [0x00, 0xFF])
 def test_no_seed_makes_a_weak_pair(entry: Group, fill: int) -> None:
     pair = entry.generate(seed(entry, fill))
-    peer = entry.generate(seed(entry, 0x44))
-    assert entry.shared(pair.private, peer.public) == entry.shared(peer.private, pair.public)
+    answer = entry.encapsulate(seed(entry, 0x44), pair.public)
+    assert entry.shared(pair.private, answer.public) == answer.secret
 
 
 @ALL
@@ -47,9 +55,12 @@ def test_a_seed_of_another_size_is_our_own_mistake(entry: Group) -> None:
 @pytest.mark.parametrize("change", [-1, 1])
 def test_a_public_value_of_another_size_is_refused(entry: Group, change: int) -> None:
     pair = entry.generate(seed(entry, 0x55))
-    value = (pair.public + b"\x00")[: len(pair.public) + change]
+    answer = (entry.encapsulate(seed(entry, 0x66), pair.public).public + b"\x00")[: entry.answer_octets + change]
+    with pytest.raises(InvalidPublicValue, match=f"{len(answer)} octets, expected {entry.answer_octets}"):
+        entry.shared(pair.private, answer)
+    value = (pair.public + b"\x00")[: entry.public_octets + change]
     with pytest.raises(InvalidPublicValue, match=f"{len(value)} octets, expected {entry.public_octets}"):
-        entry.shared(pair.private, value)
+        entry.encapsulate(seed(entry, 0x66), value)
 
 
 @pytest.mark.parametrize("name", [name for name in GROUPS if name.startswith("modp")])

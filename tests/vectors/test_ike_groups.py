@@ -161,4 +161,4 @@ def test_modp_agrees_with_plain_arithmetic(name: str) -> None:
 
 def test_every_group_is_of_a_kind_that_is_tested_here() -> None:
     for name, entry in GROUPS.items():
-        assert isinstance(entry, (ModpGroup, ECPGroup)) or name == "curve25519"
+        assert isinstance(entry, (ModpGroup, ECPGroup)) or name in ("curve25519", "curve448", "mlkem768", "mlkem1024")

@@ -1,10 +1,11 @@
-"""Elliptic curve groups: NIST's (RFC 5903), brainpool's (RFC 6932) and curve25519 (RFC 8031)."""
+"""Elliptic curve groups: NIST's (RFC 5903), brainpool's (RFC 6932), curve25519 and curve448 (RFC 8031)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey, X448PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from secd.ike.crypto.errors import InvalidPublicValue
@@ -62,6 +63,26 @@ class Curve25519(Group):
             raise InvalidPublicValue(f"{self.name}: the peer's value has a small order") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Curve448(Group):
+    """RFC 7748 §6.2."""
+
+    def generate(self, seed: bytes) -> KeyPair:
+        """Make a key pair out of `seed`."""
+        self._check_seed(seed)
+        return KeyPair(seed, X448PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw())
+
+    def shared(self, private: bytes, peer_public: bytes) -> bytes:
+        """The shared secret; one of all zeros is refused (RFC 7748 §6.2)."""
+        key = X448PrivateKey.from_private_bytes(private)
+        if len(peer_public) != self.public_octets:
+            raise InvalidPublicValue(f"{self.name}: {len(peer_public)} octets, expected {self.public_octets}")
+        try:
+            return key.exchange(X448PublicKey.from_public_bytes(peer_public))
+        except ValueError:
+            raise InvalidPublicValue(f"{self.name}: the peer's value has a small order") from None
+
+
 def _ecp(name: str, number: iana.Group, curve: ec.EllipticCurve) -> ECPGroup:
     octets = (curve.key_size + 7) // 8
     return ECPGroup(name, number, octets + _EXTRA_SEED_OCTETS, 2 * octets, octets, curve)
@@ -76,4 +97,5 @@ GROUPS: tuple[Group, ...] = (
     _ecp("bp384", iana.Group.BRAINPOOL_P384R1, ec.BrainpoolP384R1()),
     _ecp("bp512", iana.Group.BRAINPOOL_P512R1, ec.BrainpoolP512R1()),
     Curve25519("curve25519", iana.Group.CURVE25519, 32, 32, 32),
+    Curve448("curve448", iana.Group.CURVE448, 56, 56, 56),
 )

@@ -13,3 +13,11 @@ class InvalidPublicValue(ValueError):
 
 class InvalidSignature(ValueError):
     """A signature that was not made with the expected key over the expected octets."""
+
+
+class NotAuthentic(Exception):
+    """A message that was not protected with the expected keys, or not at all: anybody may have sent it."""
+
+
+class CertificateError(Exception):
+    """A certificate that must not be trusted; the text says which one, and why."""

@@ -17,8 +17,20 @@ class KeyPair:
 
 
 @dataclass(frozen=True, slots=True)
+class Encapsulation:
+    """What the responder makes of the initiator's public value; `public` is the body of its own KE payload."""
+
+    public: bytes
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Group(ABC):
-    """One group: ipsec.conf's name, IANA's number, and sizes in octets."""
+    """One group: ipsec.conf's name, IANA's number, and sizes in octets.
+
+    The initiator calls `generate`, and `shared` when it has the answer.  The responder calls `encapsulate`; with
+    Diffie-Hellman, but not with a KEM, that is `generate` and `shared` in one.
+    """
 
     name: str
     number: iana.Group
@@ -36,6 +48,24 @@ class Group(ABC):
     @abstractmethod
     def shared(self, private: bytes, peer_public: bytes) -> bytes:
         """g^xy, `secret_octets` long.  `InvalidPublicValue` if the peer's value must not be used."""
+
+    def encapsulate(self, seed: bytes, peer_public: bytes) -> Encapsulation:
+        """The responder's public value and the shared secret.
+
+        `InvalidPublicValue` if the peer's value must not be used.
+        """
+        pair = self.generate(seed)
+        return Encapsulation(pair.public, self.shared(pair.private, peer_public))
+
+    @property
+    def kem(self) -> bool:
+        """Whether it is a KEM, of which the responder cannot use `generate` and `shared`; IKEv2 alone has them."""
+        return False
+
+    @property
+    def answer_octets(self) -> int:
+        """The size of the responder's public value."""
+        return self.public_octets
 
     def _check_seed(self, seed: bytes) -> None:
         if len(seed) != self.seed_octets:

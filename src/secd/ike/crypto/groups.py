@@ -1,14 +1,14 @@
-"""The registry of Diffie-Hellman groups, by the names of ipsec.conf(5) and by IANA's numbers."""
+"""The registry of Diffie-Hellman groups and KEMs, by the names of ipsec.conf(5) and by IANA's numbers."""
 
 from __future__ import annotations
 
-from secd.ike.crypto import curves, modp
+from secd.ike.crypto import curves, mlkem, modp
 from secd.ike.crypto.errors import InvalidPublicValue, UnsupportedAlgorithm
-from secd.ike.crypto.group import Group, KeyPair
+from secd.ike.crypto.group import Encapsulation, Group, KeyPair
 
-__all__ = ["GROUPS", "Group", "InvalidPublicValue", "KeyPair", "group", "group_numbered"]
+__all__ = ["GROUPS", "Encapsulation", "Group", "InvalidPublicValue", "KeyPair", "group", "group_numbered"]
 
-GROUPS: dict[str, Group] = {entry.name: entry for entry in (*modp.GROUPS, *curves.GROUPS)}
+GROUPS: dict[str, Group] = {entry.name: entry for entry in (*modp.GROUPS, *curves.GROUPS, *mlkem.GROUPS)}
 _BY_NUMBER = {int(entry.number): entry for entry in GROUPS.values()}
 
 

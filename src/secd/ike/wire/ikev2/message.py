@@ -1,7 +1,7 @@
 """IKEv2 messages: the header and the chain of payloads (RFC 7296 §3.1, §3.2).
 
-A message in clear is read by `parse_header` and `parse_payloads`.  In a protected one the chain ends with an SK or SKF
-payload (`Chain.protected`), which `secd.ike.crypto.ikev2_messages` opens; what was inside is then a chain of its own.
+A message in clear is read by `parse_header` and `parse_payloads`.  One that is protected is opened by
+`secd.ike.crypto.ikev2_messages`; what was inside of its SK payload is then such a chain.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from secd.ike.wire.ikev2.payloads import (
     CertReqPayload,
     DeletePayload,
     EAPPayload,
-    EncryptedPayload,
-    FragmentPayload,
     IDiPayload,
     IDrPayload,
     KEPayload,
@@ -115,12 +113,6 @@ class Chain:
         """Every notification that says that something failed."""
         return tuple(each for each in self.all(NotifyPayload) if each.is_error)
 
-    @property
-    def protected(self) -> EncryptedPayload | FragmentPayload | None:
-        """The encrypted payload or fragment at the end, or None for a message in clear."""
-        last = self.payloads[-1] if self.payloads else None
-        return last if isinstance(last, EncryptedPayload | FragmentPayload) else None
-
 
 def parse_header(data: bytes) -> Header:
     """Read the header of the datagram `data`, whose length must be the one that the header tells.
@@ -149,7 +141,7 @@ def parse_header(data: bytes) -> Header:
 def parse_payloads(first: int, body: bytes) -> Chain:
     """Read the chain of payloads that starts with one of type `first` and fills `body` to its last octet.
 
-    An SK or SKF payload is the last of its chain (RFC 7296 §3.14): what it names as next is inside of it.
+    SK and SKF have no place in it: they are not within themselves, and a message that has one is not in clear.
     """
     reader = Reader(body, "message body", fault=NotifyType.INVALID_SYNTAX)
     payloads: list[Payload] = []
@@ -171,11 +163,7 @@ def encode_payloads(payloads: Sequence[Payload]) -> bytes:
     writer = Writer()
     for index, payload in enumerate(payloads, 1):
         body = payload.body
-        following: int = payloads[index].type if index < len(payloads) else PayloadType.NONE
-        if isinstance(payload, EncryptedPayload | FragmentPayload):
-            if index < len(payloads):
-                raise ValueError("an encrypted payload is the last one of a message")
-            following = payload.first
+        following = payloads[index].type if index < len(payloads) else PayloadType.NONE
         writer.u8(following).u8(0).u16(GENERIC_OCTETS + len(body)).put(body)
     return writer.getvalue()
 
@@ -186,9 +174,13 @@ def first_type(payloads: Sequence[Payload]) -> int:
 
 
 def encode_message(header: Header, payloads: Sequence[Payload]) -> bytes:
-    """A message in clear, or one whose last payload is encrypted already."""
+    """A message in clear."""
     body = encode_payloads(payloads)
     return replace(header, next_payload=first_type(payloads), length=HEADER_OCTETS + len(body)).encode() + body
+
+
+def _misplaced(reader: Reader) -> Payload:
+    raise reader.error("stands where only payloads in clear may")
 
 
 def _parse_payload(reader: Reader, type_: int) -> tuple[int, Payload]:
@@ -198,11 +190,7 @@ def _parse_payload(reader: Reader, type_: int) -> tuple[int, Payload]:
     body = reader.sub(reader.u16(f"{what}: length") - GENERIC_OCTETS, what)
     raw = body.peek()
     payload: Payload
-    if type_ == PayloadType.SK:
-        payload, following = EncryptedPayload(following, body.rest()), PayloadType.NONE
-    elif type_ == PayloadType.SKF:
-        payload, following = FragmentPayload.parse(body, following), PayloadType.NONE
-    elif type_ in _PARSERS:
+    if type_ in _PARSERS:
         payload = _PARSERS[type_](body)
     elif critical:
         notify = NotifyType.UNSUPPORTED_CRITICAL_PAYLOAD
@@ -228,6 +216,8 @@ _PARSERS: dict[int, Callable[[Reader], Payload]] = {
     PayloadType.V: lambda reader: VendorIDPayload(reader.rest()),
     PayloadType.TSi: TSiPayload.parse,
     PayloadType.TSr: TSrPayload.parse,
+    PayloadType.SK: _misplaced,
+    PayloadType.SKF: _misplaced,
     PayloadType.CP: ConfigPayload.parse,
     PayloadType.EAP: lambda reader: EAPPayload(reader.rest()),
 }

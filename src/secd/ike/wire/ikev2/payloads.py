@@ -12,7 +12,6 @@ from secd.ike.wire.ikev2.payload import Payload
 NONCE_OCTETS = range(16, 257)  # RFC 7296 §3.9
 AUTHORITY_OCTETS = 20  # SHA-1 of a CA's SubjectPublicKeyInfo
 MAX_SPIS = 256  # of one delete payload
-MAX_FRAGMENTS = 64  # of one message; RFC 7383 leaves the limit to us
 
 #: Octets of data of the ID types that have a fixed size.
 _ID_OCTETS = {int(IdType.ID_IPV4_ADDR): 4, int(IdType.ID_IPV6_ADDR): 16}
@@ -237,44 +236,3 @@ class DeletePayload(Payload):
         if count and not spi_size:
             raise reader.error(f"{count} SPIs of no octets")
         return cls(protocol, tuple(reader.take(spi_size, "SPI") for _ in range(count)))
-
-
-@dataclass(frozen=True, slots=True)
-class EncryptedPayload(Payload):
-    """RFC 7296 §3.14: IV, ciphertext and check value.  `first` is the type of the first payload inside."""
-
-    TYPE: ClassVar[PayloadType] = PayloadType.SK
-
-    first: int
-    data: bytes
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return self.data
-
-
-@dataclass(frozen=True, slots=True)
-class FragmentPayload(Payload):
-    """RFC 7383 §2.5: one of `total` fragments, counted from 1.  `first` is NONE in all but the first."""
-
-    TYPE: ClassVar[PayloadType] = PayloadType.SKF
-
-    first: int
-    number: int
-    total: int
-    data: bytes
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return Writer().u16(self.number).u16(self.total).put(self.data).getvalue()
-
-    @classmethod
-    def parse(cls, reader: Reader, first: int) -> FragmentPayload:
-        """Read a body whose generic header named the payload type `first`."""
-        number = reader.u16("fragment number")
-        total = reader.u16("total fragments")
-        if not 1 <= number <= total <= MAX_FRAGMENTS:
-            raise reader.error(f"fragment {number} of {total}, expected 1 to {MAX_FRAGMENTS}")
-        if (number == 1) != (first != PayloadType.NONE):
-            raise reader.error(f"fragment {number} names {first} as its first payload")
-        return cls(first, number, total, reader.rest())
