@@ -204,7 +204,10 @@ class Pair:
         self.a.engine.add_sa(direction="in", **sa_arguments(spi, "sec0", *self.ends()[::-1], **keys, **options))
 
     def ends(self, ipv6: bool = False) -> tuple[str, str]:
-        return (self.a.address6, self.b.address6) if ipv6 else (self.a.address, self.b.address)
+        if not ipv6:
+            return (self.a.address, self.b.address)
+        assert wait_until(lambda: self.a.ping(self.b.address6)), "no IPv6 on the wire"
+        return (self.a.address6, self.b.address6)
 
     def close(self) -> None:
         for node in (self.a, self.b):

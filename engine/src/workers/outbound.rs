@@ -82,17 +82,22 @@ impl Outbound {
             mss::clamp(packet, &plan.ip, mtu, header.flags & vnet::NEEDS_CSUM != 0);
         }
         let mut terms = Terms { tos: ecn::outer(plan.ip.tos), dont_fragment: iface.tunneldf.load(Relaxed) };
-        if terms.dont_fragment {
-            if let Some(mtu) = sa.inner_mtu(exit.now_ms).filter(|mtu| plan.largest() > *mtu) {
-                if !pmtu::may_fragment(&plan.ip, plan.largest()) {
-                    drop_packets(exit.counters, Counter::TooBig, sa, plan.count() as u64);
-                    self.relay.answer(exit.counters, &queue.tun, packet, &plan.ip, mtu, exit.now_ms);
-                    return;
-                }
-                terms.dont_fragment = false;
+        let exceeded = || sa.inner_mtu(exit.now_ms).filter(|mtu| plan.largest() > *mtu);
+        if let Some(mtu) = exceeded().filter(|_| terms.dont_fragment) {
+            if !pmtu::may_fragment(&plan.ip, plan.largest()) {
+                drop_packets(exit.counters, Counter::TooBig, sa, plan.count() as u64);
+                self.relay.answer(exit.counters, &queue.tun, packet, &plan.ip, mtu, exit.now_ms);
+                return;
             }
+            terms.dont_fragment = false;
         }
         seal(&mut self.outbox, exit, &plan, packet, terms);
+        if terms.dont_fragment && plan.is_super() {
+            // Just now it turned out too big for this host's own way out: its sender need not wait to find out.
+            if let Some(mtu) = exceeded() {
+                self.relay.answer(exit.counters, &queue.tun, packet, &plan.ip, mtu, exit.now_ms);
+            }
+        }
     }
 }
 
