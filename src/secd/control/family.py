@@ -53,12 +53,16 @@ class ClientConnected(Struct, frozen=True, tag="client"):
 
 
 class PRFRequest(Struct, frozen=True, tag="prf"):
-    """prf(pre-shared key `key`, data), `hash` md5, sha1, sha2-256...  Answer: `KeyResult`."""
+    """prf(pre-shared key `key`, data), `hash` md5, sha1, sha2-256...; with `pad` prf(prf(key, pad), data).
+
+    Answer: `KeyResult`.
+    """
 
     seq: Seq
     key: Name
     hash: Name
     data: bytes
+    pad: bytes = b""
 
 
 class SignRequest(Struct, frozen=True, tag="sign"):

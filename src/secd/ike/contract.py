@@ -127,13 +127,26 @@ class ComputeSharedSecret(Struct, frozen=True):
     peer_public: bytes
 
 
+class Encapsulate(Struct, frozen=True):
+    """The responder's half of a key exchange in one.  Answer: `Encapsulation`, or `ComputeFailed` as above."""
+
+    request_id: RequestId
+    group: str
+    seed: bytes
+    peer_public: bytes
+
+
 class ComputePRF(Struct, frozen=True):
-    """prf(pre-shared key, data) by the key holder.  Answer: `PRFResult` or `ComputeFailed`."""
+    """prf(pre-shared key, data) by the key holder; with `pad` prf(prf(key, pad), data), as IKEv2's AUTH is made.
+
+    Answer: `PRFResult` or `ComputeFailed`.
+    """
 
     request_id: RequestId
     key: str
     hash: str
     data: bytes
+    pad: bytes = b""
 
 
 class ComputeSignature(Struct, frozen=True):
@@ -155,7 +168,7 @@ class QueryLastUse(Struct, frozen=True):
 
 Output = (
     Send | SaveCheckpoint | DropCheckpoint | AddSA | UpdateSA | DeleteSA | Log
-    | ReserveSPI | GenerateKeyPair | ComputeSharedSecret | ComputePRF | ComputeSignature | QueryLastUse
+    | ReserveSPI | GenerateKeyPair | ComputeSharedSecret | Encapsulate | ComputePRF | ComputeSignature | QueryLastUse
 )  # fmt: skip
 
 
@@ -182,6 +195,13 @@ class KeyPair(Struct, frozen=True):
 class SharedSecret(Struct, frozen=True):
     """Answers `ComputeSharedSecret`."""
 
+    secret: bytes
+
+
+class Encapsulation(Struct, frozen=True):
+    """Answers `Encapsulate`."""
+
+    public: bytes
     secret: bytes
 
 
@@ -221,7 +241,10 @@ class ComputeFailed(Struct, frozen=True):
     message: str
 
 
-Answer = KeyPair | SharedSecret | PRFResult | SignatureResult | ReservedSPI | LastUse | SAFailed | ComputeFailed
+Answer = (
+    KeyPair | SharedSecret | Encapsulation | PRFResult | SignatureResult | ReservedSPI | LastUse | SAFailed
+    | ComputeFailed
+)  # fmt: skip
 
 # -- status -----------------------------------------------------------------------------------------------
 

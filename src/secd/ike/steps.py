@@ -21,6 +21,8 @@ from secd.ike.contract import (
     ComputePRF,
     ComputeSharedSecret,
     ComputeSignature,
+    Encapsulate,
+    Encapsulation,
     GenerateKeyPair,
     KeyPair,
     LastUse,
@@ -30,9 +32,12 @@ from secd.ike.contract import (
     ReserveSPI,
     SAFailed,
     SharedSecret,
+    SignatureResult,
 )
 
-Request = ReserveSPI | GenerateKeyPair | ComputeSharedSecret | ComputePRF | ComputeSignature | QueryLastUse
+Request = (
+    ReserveSPI | GenerateKeyPair | ComputeSharedSecret | Encapsulate | ComputePRF | ComputeSignature | QueryLastUse
+)  # fmt: skip
 T = TypeVar("T")
 Step = Generator[Request, Answer, T]
 
@@ -68,10 +73,26 @@ def shared_secret(group: str, private: bytes, peer_public: bytes) -> Step[bytes]
     raise Unanswered(f"no {group} shared secret: {_why(answer)}")
 
 
-def keyed_prf(key: str, hash_name: str, data: bytes) -> Step[bytes]:
-    """prf(pre-shared key, data)."""
-    answer = yield ComputePRF(0, key, hash_name, data)
+def encapsulate(group: str, seed: bytes, peer_public: bytes) -> Step[Encapsulation]:
+    """Our public value and the shared secret, as responder."""
+    answer = yield Encapsulate(0, group, seed, peer_public)
+    if isinstance(answer, Encapsulation):
+        return answer
+    raise Unanswered(f"no {group} key exchange: {_why(answer)}")
+
+
+def keyed_prf(key: str, hash_name: str, data: bytes, pad: bytes = b"") -> Step[bytes]:
+    """prf(pre-shared key, data), or with `pad` prf(prf(pre-shared key, pad), data)."""
+    answer = yield ComputePRF(0, key, hash_name, data, pad)
     if isinstance(answer, PRFResult):
+        return answer.data
+    raise Unanswered(f"the key holder refuses: {_why(answer)}")
+
+
+def signature(key: str, scheme: str, data: bytes) -> Step[bytes]:
+    """A signature over `data`."""
+    answer = yield ComputeSignature(0, key, scheme, data)
+    if isinstance(answer, SignatureResult):
         return answer.data
     raise Unanswered(f"the key holder refuses: {_why(answer)}")
 

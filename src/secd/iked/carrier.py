@@ -19,6 +19,7 @@ from secd.ike.contract import (
     ComputeSignature,
     DeleteSA,
     DropCheckpoint,
+    Encapsulate,
     GenerateKeyPair,
     LastUse,
     Log,
@@ -39,13 +40,17 @@ from secd.iked.seam import Seam, SingleAnswer
 from secd.sadb.messages import CheckpointForget, CheckpointInUse, Delete, Direction, Entry, Failed, Reserved
 
 AnswerMachine = Callable[[RequestId, Answer], None]
-Question = ReserveSPI | GenerateKeyPair | ComputeSharedSecret | ComputePRF | ComputeSignature | QueryLastUse
+Question = (
+    ReserveSPI | GenerateKeyPair | ComputeSharedSecret | Encapsulate | ComputePRF | ComputeSignature | QueryLastUse
+)  # fmt: skip
 
 
 class Computes(Protocol):
     """What does Diffie-Hellman: `secd.iked.compute.Computer`."""
 
-    def submit(self, request: GenerateKeyPair | ComputeSharedSecret, on_result: Callable[[Answer], None]) -> None:
+    def submit(
+        self, request: GenerateKeyPair | ComputeSharedSecret | Encapsulate, on_result: Callable[[Answer], None]
+    ) -> None:
         """Compute, and call `on_result` from the event loop, later."""
 
 
@@ -158,11 +163,11 @@ class Carrier:
                 self._seam.reserve_spi(iface, lambda answer: self._on_reserved(request_id, answer))
             case QueryLastUse(_, spi, destination):
                 self._seam.get(spi, destination, lambda answer: self._on_used(request_id, answer))
-            case ComputePRF(_, key, hash_name, data):
-                self._ask_parent(PRFRequest(self._key_seq(request_id, PRFResult), key, hash_name, data))
+            case ComputePRF(_, key, hash_name, data, pad):
+                self._ask_parent(PRFRequest(self._key_seq(request_id, PRFResult), key, hash_name, data, pad))
             case ComputeSignature(_, key, scheme, data):
                 self._ask_parent(SignRequest(self._key_seq(request_id, SignatureResult), key, scheme, data))
-            case GenerateKeyPair() | ComputeSharedSecret():
+            case GenerateKeyPair() | ComputeSharedSecret() | Encapsulate():
                 self._computer.submit(question, lambda result: self._answer(request_id, result))
 
     def _key_seq(self, request_id: RequestId, kind: type[PRFResult | SignatureResult]) -> int:

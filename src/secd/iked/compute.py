@@ -9,7 +9,15 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from secd.ike.contract import ComputeFailed, ComputeSharedSecret, GenerateKeyPair, KeyPair, SharedSecret
+from secd.ike.contract import (
+    ComputeFailed,
+    ComputeSharedSecret,
+    Encapsulate,
+    Encapsulation,
+    GenerateKeyPair,
+    KeyPair,
+    SharedSecret,
+)
 from secd.ike.crypto.errors import InvalidPublicValue, UnsupportedAlgorithm
 from secd.ike.crypto.groups import group
 
@@ -17,7 +25,8 @@ THREADS = 2
 #: Computations that wait; the peer of one that is refused will ask again.
 MAX_QUEUE = 128
 
-Result = KeyPair | SharedSecret | ComputeFailed
+Question = GenerateKeyPair | ComputeSharedSecret | Encapsulate
+Result = KeyPair | SharedSecret | Encapsulation | ComputeFailed
 
 
 class Computer:
@@ -28,7 +37,7 @@ class Computer:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="dh")
         self._queued = 0
 
-    def submit(self, request: GenerateKeyPair | ComputeSharedSecret, on_result: Callable[[Result], None]) -> None:
+    def submit(self, request: Question, on_result: Callable[[Result], None]) -> None:
         """Compute; `on_result` is called in the event loop, later."""
         loop = asyncio.get_running_loop()
         if self._queued >= MAX_QUEUE:
@@ -48,11 +57,14 @@ class Computer:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _compute(request: GenerateKeyPair | ComputeSharedSecret) -> Result:
+def _compute(request: Question) -> Result:
     try:
         if isinstance(request, GenerateKeyPair):
             made = group(request.group).generate(request.seed)
             return KeyPair(made.private, made.public)
+        if isinstance(request, Encapsulate):
+            answer = group(request.group).encapsulate(request.seed, request.peer_public)
+            return Encapsulation(answer.public, answer.secret)
         return SharedSecret(group(request.group).shared(request.private, request.peer_public))
     except (InvalidPublicValue, UnsupportedAlgorithm) as error:
         return ComputeFailed(str(error))

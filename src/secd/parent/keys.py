@@ -14,6 +14,9 @@ from collections.abc import Collection
 #: IKEv1's prf is the HMAC of the negotiated hash (RFC 2409 §4, §5); names are those of `connection.Phase1Proposal`.
 _DIGESTS = {"md5": "md5", "sha1": "sha1", "sha2-256": "sha256", "sha2-384": "sha384", "sha2-512": "sha512"}
 
+#: RFC 7296 §2.15.
+KEY_PAD = b"Key Pad for IKEv2"
+
 
 class KeyHolderError(Exception):
     """It could not be done; the text says why, without secrets."""
@@ -50,8 +53,13 @@ class KeyHolder:
     def _fingerprint(self, secret: bytes | bytearray) -> bytes:
         return hashlib.blake2b(secret, key=self._index_key).digest()
 
-    def prf(self, handle: str, name: str, data: bytes) -> bytes:
-        """Compute prf(secret, data) with hash `name`; raises KeyHolderError."""
+    def prf(self, handle: str, name: str, data: bytes, pad: bytes = b"") -> bytes:
+        """Compute prf(secret, data), or prf(prf(secret, pad), data), with hash `name`; raises KeyHolderError.
+
+        For IKEv2 prf(secret, pad) is worth as much as the secret, so that alone nobody gets.
+        """
+        if data == KEY_PAD:
+            raise KeyHolderError("what is asked for is as good as the key itself")
         secret = self._secrets.get(handle)
         if secret is None:
             raise KeyHolderError("no such key: its rule was removed or replaced meanwhile")
@@ -59,7 +67,7 @@ class KeyHolder:
         if digest is None:
             raise KeyHolderError(f"no prf is known for the hash {name!r}; there are {', '.join(_DIGESTS)}")
         try:
-            return hmac.digest(secret, data, digest)
+            return hmac.digest(hmac.digest(secret, pad, digest) if pad else secret, data, digest)
         except ValueError as error:
             raise KeyHolderError(f"this system's OpenSSL refuses {name}: {error}") from error
 

@@ -232,8 +232,8 @@ class Supervisor:
         if not self._iked:
             return
         match message:
-            case PRFRequest(seq, key, name, data):
-                self._answer(seq, lambda: self._keys.prf(key, name, data))
+            case PRFRequest(seq, key, name, data, pad):
+                self._answer(seq, lambda: self._keys.prf(key, name, data, pad))
             case SignRequest(seq, key, scheme, data):
                 self._answer(seq, lambda: self._keys.sign(key, scheme, data))
             case Ready():
