@@ -86,11 +86,11 @@ class Node:
         with inside(self.namespace):
             self.engine.open()
 
-    def attach(self, name: str = "sec0", inner: str = "", peer: str = "", *, mtu: int = 1280) -> int:
-        """Make `name` with an inner address, up and running."""
+    def attach(self, name: str = "sec0", inner: str = "", peer: str = "", *, mtu: int = 1280, queues: int = 0) -> int:
+        """Make `name` with an inner address, up and running; `queues` 0: as many as workers."""
         with inside(self.namespace):
             self.held.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
-        index = self._attach(name, self.held[-1], mtu)
+        index = self._attach(name, self.held[-1], mtu, queues)
         ip("-n", self.namespace, "link", "set", name, "mtu", str(mtu), "up")
         if inner:
             ip("-n", self.namespace, "addr", "add", inner, "peer", peer, "dev", name)
@@ -100,9 +100,9 @@ class Node:
         """Take `name` up again, whose detached queue this node holds."""
         return self._attach(name, -1, mtu)
 
-    def _attach(self, name: str, detached: int, mtu: int) -> int:
+    def _attach(self, name: str, detached: int, mtu: int, queues: int = 0) -> int:
         with inside(self.namespace):
-            fds = [os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC) for _ in range(self.engine.workers)]
+            fds = [os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC) for _ in range(queues or self.engine.workers)]
             try:
                 return self.engine.attach(name, fds, detached, mtu=mtu, running=True)
             finally:

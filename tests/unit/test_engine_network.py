@@ -10,12 +10,15 @@ import os
 import re
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from engine_support import Pair, inside, ip, make_namespace, wait_until
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.utils import checksum
 
 from secd._engine import Engine
 
@@ -310,6 +313,47 @@ def test_a_narrow_router_on_the_way_is_survived(
     assert pair.a.ping(B, "-s", "1372", "-M", "dont")
 
 
+def test_what_does_not_fit_is_answered_inside_with_the_size_that_does(routed: Routed) -> None:
+    pair = routed.pair
+    pair.add_sas()
+    for node, address in ((pair.a, "fd00::1"), (pair.b, "fd00::2")):
+        ip("-n", node.namespace, "addr", "add", f"{address}/64", "dev", "sec0", "nodad")
+        node.engine.set_interface("sec0", running=True, mtu=1400, tunneldf=True, mss_clamp=False)
+    assert not pair.a.ping(B, "-s", "1372", "-M", "do")
+    # 1300 outside, less IP, UDP, ESP header, IV and ICV, is 1240 of plaintext, two of which are the trailer.
+    answer = pair.a.run("ping", "-c", "1", "-W", "1", "-s", "1372", "-M", "do", B, check=False)
+    assert "mtu=1238" in answer.stdout + answer.stderr
+    assert pair.a.ping(B, "-s", str(1238 - 28), "-M", "do")
+    # An IPv6 packet of 1280 octets must pass whatever the path (RFC 8200 §5): it leaves in fragments.
+    answer = pair.a.run("ping", "-c", "1", "-W", "1", "-s", "1352", "-M", "do", "fd00::2", check=False)
+    assert "mtu=1280" in (answer.stdout + answer.stderr).replace(": ", "=")
+    assert pair.a.ping("fd00::2", "-s", str(1280 - 48), "-M", "do")
+    assert pair.a.counter("drop_too_big") >= 2
+
+
+def test_who_names_no_spi_of_ours_lowers_nothing(pair: Pair) -> None:
+    """An answer `too big` is believed only if it quotes an outbound SA and says no less than the floor."""
+    pair.add_sas()
+    pair.a.engine.set_interface("sec0", running=True, mtu=1280, tunneldf=True, mss_clamp=False)
+    assert pair.a.ping(B)
+    for mtu, spi, believed in ((1000, 0x7777, False), (500, 0x1000, False), (1000, 0x1000, True)):
+        quoted = bytes(
+            IP(src=pair.a.address, dst=pair.b.address) / UDP(sport=4500, dport=4500) / struct.pack("!I", spi)
+        )
+        forged = bytes(ICMP(type=3, code=4, nexthopmtu=mtu) / quoted) + bytes(64)
+        with pair.b.socket(socket.SOCK_RAW, socket.IPPROTO_ICMP) as forger:
+            message = bytearray(forged)
+            message[2:4] = bytes(2)
+            message[2:4] = checksum(bytes(message)).to_bytes(2, "big")
+            before = pair.a.counter("pmtu_ignored") + pair.a.counter("pmtu_lowered")
+            forger.sendto(bytes(message), (pair.a.address, 0))
+        assert wait_until(
+            lambda before=before: pair.a.counter("pmtu_ignored") + pair.a.counter("pmtu_lowered") > before
+        )
+        learnt = pair.a.engine.sa_counters(0x1000, "out", pair.b.address)["pmtu"]
+        assert learnt == (mtu if believed else 0)
+
+
 def test_mss_is_clamped_in_syns(pair: Pair) -> None:
     stretch(pair)
     pair.add_sas()
@@ -360,9 +404,22 @@ def test_closing_ends_threads_and_frees_ports() -> None:
         pair.a.engine.close()
         with inside(pair.a.namespace):
             again = Engine(1)
-            again.open()
-            with pytest.raises(OSError, match="open already"):
+            for _ in range(2):
                 again.open()
-            again.close()
+                with pytest.raises(OSError, match="open already"):
+                    again.open()
+                again.close()
+    finally:
+        pair.close()
+
+
+def test_without_the_right_to_raw_sockets_all_but_protocol_50_works() -> None:
+    pair = Pair(engine_at_b=False)
+    try:
+        script = "from secd._engine import Engine; e = Engine(2); e.open(); print(e.raw_esp, e.workers); e.close()"
+        without = ("setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw")
+        assert pair.b.run(*without, sys.executable, "-c", script).stdout.split() == ["False", "2"]
+        pair.b.open()
+        assert pair.b.engine.raw_esp
     finally:
         pair.close()

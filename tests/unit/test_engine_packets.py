@@ -169,7 +169,7 @@ def test_runs_of_udp_are_joined_for_the_interface(lone: Pair) -> None:
         peer.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(packets[0]))
         peer.sendto(b"".join(packets), (lone.a.address, 4500))
         assert receiver.recv(65535) == b"".join(bytes([i]) * 100 for i in range(20))
-    assert lone.a.engine.interface_counters("sec0")["input_packets"] == 20
+    assert wait_until(lambda: lone.a.engine.interface_counters("sec0")["input_packets"] == 20)
 
 
 @pytest.fixture

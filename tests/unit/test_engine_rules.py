@@ -244,6 +244,25 @@ def test_a_detached_queue_keeps_the_device_and_its_carrier_over_a_restart(pair: 
     assert pair.a.ping(B)
 
 
+def test_workers_share_queues_where_there_are_fewer() -> None:
+    pair = Pair(workers=3)
+    try:
+        for number, queues in enumerate((1, 2, 1, 1)):
+            inner = [f"169.254.{number}.{end}" for end in (1, 2)]
+            pair.a.attach(f"sec{number}", *inner, queues=queues)
+            pair.b.attach(f"sec{number}", *inner[::-1], queues=queues)
+            pair.add_sas(f"sec{number}", 0x1000 * (number + 1))
+        for number in range(4):
+            assert pair.a.ping(f"169.254.{number}.2")
+    finally:
+        pair.close()
+
+
+def test_more_queues_than_workers_are_refused(pair: Pair) -> None:
+    with pytest.raises(ValueError, match="3 descriptors for 2 workers"):
+        pair.a.attach("sec1", queues=3)
+
+
 def test_what_is_not_there_is_named(pair: Pair) -> None:
     with pytest.raises(OSError, match=r"no outbound SA 0x00001000 to 10\.77\.0\.2") as missing:
         pair.a.engine.delete_sa(0x1000, "out", "10.77.0.2")
