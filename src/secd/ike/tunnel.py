@@ -1,7 +1,8 @@
 """A tunnel: one connection, and what has become of it so far.  Nothing in here is kept across restarts.
 
 When it is not up, an active tunnel is tried at once, and then for ever after pauses of 2, 4, 8 .. 60 seconds with a
-quarter of jitter.  A passive one whose peer's address is known is tried once after secd has started, a silent one never.
+quarter of jitter.  A passive one whose peer's address is known is tried once after secd has started; a silent one is
+never tried.
 """
 
 from __future__ import annotations
