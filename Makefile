@@ -53,8 +53,8 @@ $(VENV)/bin/python: $(BUILD)/tools-installed
 
 $(BUILD)/built: $(VENV)/bin/python pyproject.toml engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null)
 	@echo "==> building secd into $(VENV)"
-	$(PY) -m pip install --quiet --upgrade 'maturin>=1.8,<2' pip
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet --extras dev
+	PIP_ROOT_USER_ACTION=ignore $(PY) -m pip install --quiet --upgrade 'maturin>=1.8,<2' pip
+	PIP_QUIET=1 PIP_ROOT_USER_ACTION=ignore VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet --extras dev
 	@touch $@
 
 .PHONY: linters

@@ -38,7 +38,7 @@ def guest(host: Host) -> Iterator[Guest]:
     ("quick", "esp"),
     [
         ("auth hmac-sha2-256 enc aes-256 group modp2048", "aes256-sha2_256-modp2048"),
-        ("enc aes-256-gcm group modp3072", "aes_gcm256-modp3072"),
+        ("enc aes-256-gcm group modp2048", "aes_gcm256-null-modp2048"),
     ],
 )
 def test_libreswan(host: Host, guest: Guest, role: Role, encapsulation: str, quick: str, esp: str) -> None:
@@ -49,7 +49,11 @@ def test_libreswan(host: Host, guest: Guest, role: Role, encapsulation: str, qui
             pluto.initiate()
         secd.wait_up("sec0", timeout=30)
         wait_until(pluto.established, 10, "libreswan's IPsec SA")
+        wait_until(lambda: _answers(host), 5, "the guest's kernel to have the SA too")
         said = host.run("ping", "-q", "-n", "-c5", "-i0.2", "-W2", INNER_THEM, check=False).stdout
         assert " 5 received" in said, said + pluto.log()[-2000:]
-        encapsulated = [sa["udpencap"] is not None for sa in secd.sas()]
-        assert encapsulated == [encapsulation == "yes"] * 2
+        assert {sa["udpencap"] is not None for sa in secd.sas()} == {encapsulation == "yes"}
+
+
+def _answers(host: Host) -> bool:
+    return " 1 received" in host.run("ping", "-q", "-n", "-c1", "-W1", INNER_THEM, check=False).stdout

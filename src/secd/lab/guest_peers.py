@@ -77,7 +77,7 @@ class Pluto:
         lines = "".join(f"    {key}={value}\n" for key, value in connection.items())
         guest.write("/etc/ipsec.conf", f"config setup\n    ikev1-policy=accept\nconn {tunnel.name}\n{lines}")
         guest.write("/etc/ipsec.secrets", f'{tunnel.local} {tunnel.remote} : PSK "{tunnel.psk}"\n', mode=0o600)
-        guest.shell(f"""
+        started = guest.shell(f"""
             ip address add {inner}/32 dev lo
             ip route replace default via {tunnel.remote}
             : >/etc/resolv.conf
@@ -91,7 +91,9 @@ class Pluto:
                 sleep 0.1
             done
             /usr/libexec/ipsec/addconn {tunnel.name}
-        """)
+        """, check=False)  # fmt: skip
+        if started.returncode:
+            raise LabError(f"libreswan does not take the connection: {started.stdout}{self.log()[-1000:]}")
 
     def initiate(self) -> str:
         """Bring the tunnel up; give what whack(8) says."""

@@ -40,7 +40,9 @@ def our_spis(pair: Pair) -> set[int]:
 
 def child_spis(sa: IkeSA) -> set[int]:
     """The SPIs of the installed children of one of charon's IKE SAs."""
-    return {int(spi, 16) for child in sa.children if child.state == "INSTALLED" for spi in (child.spi_in, child.spi_out)}
+    return {
+        int(spi, 16) for child in sa.children if child.state == "INSTALLED" for spi in (child.spi_in, child.spi_out)
+    }
 
 
 def their_spis(sas: list[IkeSA]) -> set[int]:
