@@ -10,8 +10,8 @@ from secd.sadb.messages import AUTH_KEY_OCTETS, ENCRYPTION_KEY_OCTETS
 
 
 @dataclass(frozen=True, slots=True)
-class EspAlgorithm:
-    """One combination of cipher and authentication that the data plane has.
+class EspTransform:
+    """One combination of cipher and authentication that the data plane has, by whatever numbers it is negotiated.
 
     `cipher` and `auth` are `secd.ike.connection`'s names; `key_length` in bits is what the key length attribute says,
     0 where it is not sent; `encryption` and `auth` are the names of the seam.
@@ -20,8 +20,6 @@ class EspAlgorithm:
     cipher: str
     key_length: int
     auth: str
-    transform_id: EspTransformId
-    auth_number: AuthenticationAlgorithm | None
     encryption: str
 
     @property
@@ -46,6 +44,14 @@ class EspAlgorithm:
         return keymat[: self.encryption_key_octets], keymat[self.encryption_key_octets :]
 
 
+@dataclass(frozen=True, slots=True)
+class EspAlgorithm(EspTransform):
+    """A combination and IKEv1's numbers for it."""
+
+    transform_id: EspTransformId
+    auth_number: AuthenticationAlgorithm | None
+
+
 _AUTHS: dict[str, AuthenticationAlgorithm] = {
     "hmac-sha1": AuthenticationAlgorithm.HMAC_SHA,
     "hmac-sha2-256": AuthenticationAlgorithm.HMAC_SHA2_256,
@@ -65,7 +71,7 @@ _CIPHERS: tuple[tuple[str, int, EspTransformId, str, bool], ...] = (
 )
 
 ESP_ALGORITHMS: tuple[EspAlgorithm, ...] = tuple(
-    EspAlgorithm(cipher, length, auth, transform_id, number, encryption)
+    EspAlgorithm(cipher, length, auth, encryption, transform_id, number)
     for cipher, length, transform_id, encryption, combined in _CIPHERS
     for auth, number in ([("", None)] if combined else _AUTHS.items())
 )

@@ -22,8 +22,6 @@ from secd.ike.crypto.errors import NotAuthentic, UnsupportedAlgorithm
 from secd.ike.crypto.hashes import HASHES, Hash
 from secd.ike.wire.ikev2 import iana
 
-_SALT_OCTETS = {"aes-gcm": 4, "chacha20-poly1305": 4}
-
 
 @dataclass(frozen=True, slots=True)
 class DirectionKeys:
@@ -289,7 +287,9 @@ def _all() -> Iterator[MessageCipher]:
 
 MESSAGE_CIPHERS: tuple[MessageCipher, ...] = tuple(_all())
 _BY_NAMES = {(each.name, each.key_length, each.auth): each for each in MESSAGE_CIPHERS}
-_BY_NUMBERS = {(int(each.number), each.key_length, each.auth_number): each for each in MESSAGE_CIPHERS}
+_BY_NUMBERS = {
+    (int(each.number), each.key_length, int(each.auth_number or iana.Integ.NONE)): each for each in MESSAGE_CIPHERS
+}
 
 
 def message_cipher(name: str, key_length: int, auth: str) -> MessageCipher:
@@ -309,4 +309,4 @@ def message_cipher_numbered(encr: int, key_length: int | None, integ: int | None
 
     `key_length` None: no such attribute, which AES must have (RFC 7296 §3.3.5).  `integ` None or NONE with AEAD.
     """
-    return _BY_NUMBERS.get((encr, key_length or 0, integ or None))  # type: ignore[arg-type]
+    return _BY_NUMBERS.get((encr, key_length or 0, int(integ or iana.Integ.NONE)))
