@@ -185,7 +185,7 @@ def test_a_proposal_mismatch_in_phase_1_is_said_once_on_both_sides_with_the_word
     assert "offered [main auth hmac-sha2-256 enc aes-128 group ecp256" in text
     assert "accepted here [main auth hmac-sha1 enc aes-128 group ecp384" in text
     assert "nearest: peer auth hmac-sha2-256, here auth hmac-sha1; peer group ecp256, here group ecp384" in text
-    assert "write `main auth hmac-sha2-256 enc aes-128 group ecp256 lifetime 3600` at /etc/ipsec.conf: 1" in text
+    assert "write `main auth hmac-sha2-256 enc aes-128 group ecp256` at /etc/ipsec.conf: 1" in text
     (text,) = alice.said("proposal-mismatch")
     assert "accepts none of our proposals" in text
     bob.reconfigure(connection(BOB, ALICE, mode="passive"))
@@ -201,7 +201,7 @@ def test_a_proposal_mismatch_in_phase_2_is_said_on_both_sides() -> None:
     alice.start()
     net.run(300)
     (text,) = bob.said("proposal-mismatch")
-    assert "write `quick auth hmac-sha2-256 enc aes-128 group ecp256 lifetime 1200` at /etc/ipsec.conf: 1" in text
+    assert "write `quick auth hmac-sha2-256 enc aes-128 group ecp256` at /etc/ipsec.conf: 1" in text
     (text,) = alice.said("proposal-mismatch")
     assert "NO-PROPOSAL-CHOSEN" in text
     assert alice.speaker.status(net.now)[0].reason == text

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from secd.ike import identities, names
 from secd.ike.proposals import EspSuite, Suite
 from secd.ike.wire.payloads import IDPayload
@@ -23,7 +25,10 @@ def no_proposal(peer: str, offered: Sequence[S], accepted: Sequence[S], origin: 
         return text
     theirs, ours = pair
     text = f"{text}; nearest: {differences(theirs, ours)}"
-    return text if theirs.words() == ours.words() else f"{text}; to accept it write `{theirs.words()}` at {origin}"
+    wording = replace(theirs, lifetime=0).words()  # the smaller lifetime holds, so it needs no change
+    if wording == replace(ours, lifetime=0).words():
+        return text
+    return f"{text}; to accept it write `{wording}` at {origin}"
 
 
 def offer_refused(peer: str, offered: Sequence[S], origin: str) -> str:
@@ -47,9 +52,9 @@ def differences(theirs: Suite | EspSuite, ours: Suite | EspSuite) -> str:
 
 def wrong_identity(peer: str, sent: Identity, expected: Iterable[Identity], origin: str) -> str:
     """The peer has the right key but another name than expected."""
-    wanted = " or ".join(f"{each.type} {identities.words(each)}" for each in expected) or "none"
+    wanted = " or ".join(identities.described(each) for each in expected) or "none"
     return (
-        f"{peer} calls itself {sent.type} {identities.words(sent)}, expected {wanted}; to accept it write "
+        f"{peer} calls itself {identities.described(sent)}, expected {wanted}; to accept it write "
         f"`dstid {identities.words(sent)}` at {origin}"
     )
 
@@ -57,7 +62,7 @@ def wrong_identity(peer: str, sent: Identity, expected: Iterable[Identity], orig
 def our_identity_refused(peer: str, sent: Identity, answer: str, origin: str) -> str:
     """The peer does not accept how we call ourselves."""
     return (
-        f"{peer} refuses our identity {sent.type} {identities.words(sent)} ({answer}); write at {origin} "
+        f"{peer} refuses our identity {identities.described(sent)} ({answer}); write at {origin} "
         f"`srcid NAME` with the name that the peer expects"
     )
 
@@ -74,7 +79,7 @@ def wrong_key_as_responder(peer: str, origins: Iterable[str]) -> str:
 def wrong_key_as_initiator(peer: str, origin: str, why: str) -> str:
     """No proper answer came to message 5, the first encrypted one."""
     return (
-        f"{peer} {why} message 5, the first that is encrypted: most likely the pre-shared keys differ; compare "
+        f"message 5 to {peer}, the first that is encrypted: {why}; most likely the pre-shared keys differ: compare "
         f"`psk` at {origin} with the key that the peer has for us"
     )
 

@@ -87,6 +87,12 @@ def words(identity: Identity) -> str:
     return f'"{identity.text}"' if identity.type == "key_id" else identity.text
 
 
+def described(identity: Identity) -> str:
+    """With its kind, for messages."""
+    kinds = {"prefix": "address", "ufqdn": "user", "asn1_dn": "distinguished name", "key_id": "key id"}
+    return f"{kinds.get(identity.type, identity.type)} {words(identity)}"
+
+
 def is_any(payload: IDPayload | None) -> bool:
     """Whether a phase 2 selector is 0.0.0.0/0, any protocol, any port."""
     return payload in (ANY_SELECTOR, _ANY_RANGE)

@@ -59,7 +59,9 @@ def unprotected(ctx: Context, session: Session | None, message: Message) -> None
         return
     for each in message.clear().all(NotificationPayload):
         name = name_of(NotifyType, each.notify_type).replace("_", "-")
-        ctx.world.log_stranger("info", "unauthenticated-notify", f"{peer} says {name}, which it cannot prove")
+        text, tunnel = f"{peer} says {name}, which it cannot prove", ctx.tunnel(session) if session else None
+        if tunnel is None or tunnel.is_news("unauthenticated-notify", text):
+            ctx.world.log_stranger("info", "unauthenticated-notify", text, tunnel.name if tunnel else "")
         if session is not None:
             _hint(ctx, session, each.notify_type)
 
@@ -71,7 +73,7 @@ def _instead_of_message_6(ctx: Context, session: Session, state: IdentitySent, m
         chain, _ = message.decrypt(session.cbc(state.keys).phase2(session.prf, message_id))
         proof = chain.one(HashPayload).data
     except WireError:
-        _suspect_key(ctx, session, "answered with a message that does not decrypt to")
+        _suspect_key(ctx, session, "it was answered with a message that does not decrypt")
         return
     expected = hash_1(session.prf, state.keys.skeyid_a, message_id, chain.after_first)
     refusals = [each.notify_type for each in chain.all(NotificationPayload) if each.notify_type < NotifyType.CONNECTED]
@@ -112,7 +114,7 @@ def _hint(ctx: Context, session: Session, kind: int) -> None:
             ctx.complain([tunnel], "proposal-mismatch", text)
         elif isinstance(state, IdentitySent):
             said = name_of(NotifyType, kind).replace("_", "-")
-            _suspect_key(ctx, session, f"answered {said} to")
+            _suspect_key(ctx, session, f"it was answered with {said}")
 
 
 def _suspect_key(ctx: Context, session: Session, why: str) -> None:

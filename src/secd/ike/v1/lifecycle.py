@@ -176,12 +176,9 @@ def _children(ctx: Context, runner: Runner, session: Session) -> None:
 
 def _child(ctx: Context, runner: Runner, session: Session, child: Child) -> None:
     now = ctx.world.now
-    if child.gone_at is not None and child.gone_at <= now:
-        if not child.stale:  # once more, in case the first was lost
+    if (child.gone_at is not None and child.gone_at <= now) or child.expires + GRACE <= now:
+        if not child.stale:  # of a retired pair once more, in case the first was lost
             children.tell_deleted(ctx, session, [child])
-        children.remove(ctx, session, child)
-    elif child.expires + GRACE <= now:
-        children.tell_deleted(ctx, session, [child])
         children.remove(ctx, session, child)
     elif child.retire_at is not None and child.retire_at <= now:
         child.retire_at = now + AGAIN
@@ -189,7 +186,7 @@ def _child(ctx: Context, runner: Runner, session: Session, child: Child) -> None
     elif child.rekey_at is not None and child.rekey_at <= now:
         _rekey(ctx, runner, session, child)
     elif child.check_at is not None and child.check_at <= now:
-        child.check_at = now + IDLE
+        child.check_at = now + 2 * AGAIN
         runner.begin(session, f"check-{child.spi_in}", _check(ctx, session, child))
 
 

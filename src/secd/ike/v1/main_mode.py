@@ -371,7 +371,7 @@ def gave_up(ctx: Context, session: Session) -> None:
         return
     where = f"{session.sa.endpoint.remote} port {session.sa.endpoint.remote_port}"
     if isinstance(state, IdentitySent):
-        reason = explain.wrong_key_as_initiator(where, tunnel.connection.origin, "did not answer")
+        reason = explain.wrong_key_as_initiator(where, tunnel.connection.origin, "it was not answered")
         ctx.world.log_once(tunnel, "error", "psk-mismatch", reason)
     else:
         number = 1 if isinstance(state, OfferSent) else 3
