@@ -28,7 +28,7 @@ class InterfaceCounters(TypedDict):
 
 # ("ike", local, local_port, remote, remote_port, data): marker stripped
 # ("expire", spi, direction, destination, "soft"|"hard", "bytes"|"packets"): once each; after "hard" nothing passes.
-#     The last sequence number is a hard lifetime in packets.
+#     The last sequence number is a hard lifetime in packets, and a sixteenth of them before it a soft one.
 # ("mapping", spi, source, port): after authentication only; port 0 for plain ESP
 # ("fatal", message): a worker cannot go on
 EngineEvent = (

@@ -31,7 +31,7 @@ pub fn send_train(socket: &Socket, way: &Way, data: &[u8], segment: usize) -> io
     once_more(|| {
         let mut control = [0_u64; CONTROL];
         let used = write_controls(&mut control, way, u16::try_from(segment).ok());
-        send_many(socket, way, &control[..used.div_ceil(8)], used, data, data.len()).map(drop)
+        send_many::<1>(socket, way, &control, used, data, data.len()).map(drop)
     })
 }
 
@@ -41,7 +41,7 @@ pub fn send_each(socket: &Socket, way: &Way, data: &[u8], size: usize) -> io::Re
     once_more(|| {
         let mut control = [0_u64; CONTROL];
         let used = write_controls(&mut control, way, None);
-        send_many(socket, way, &control[..used.div_ceil(8)], used, data, size)
+        send_many::<MAX_SEGMENTS>(socket, way, &control, used, data, size)
     })
 }
 
@@ -79,14 +79,20 @@ pub fn is_too_big(error: &io::Error, segmented: bool) -> bool {
     }
 }
 
-/// Send the datagrams of `data`, MAX_SEGMENTS at most, each with the same `control` of `used` octets.
-fn send_many(socket: &Socket, way: &Way, control: &[u64], used: usize, data: &[u8], size: usize) -> io::Result<usize> {
+/// Send the datagrams of `data`, `N` at most, each with the same `control` of `used` octets.
+fn send_many<const N: usize>(
+    socket: &Socket,
+    way: &Way,
+    control: &[u64; CONTROL],
+    used: usize,
+    data: &[u8],
+    size: usize,
+) -> io::Result<usize> {
     let (mut to, to_len) = Address::new(way.destination);
     // SAFETY: all zeros is a valid value of both.
-    let (mut pieces, mut messages): ([libc::iovec; MAX_SEGMENTS], [libc::mmsghdr; MAX_SEGMENTS]) =
-        unsafe { std::mem::zeroed() };
+    let (mut pieces, mut messages): ([libc::iovec; N], [libc::mmsghdr; N]) = unsafe { std::mem::zeroed() };
     let mut count = 0;
-    for datagram in data.chunks(size.max(1)).take(MAX_SEGMENTS) {
+    for datagram in data.chunks(size.max(1)).take(N) {
         pieces[count] = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
         let message = &mut messages[count].msg_hdr;
         message.msg_name = (&raw mut to).cast();

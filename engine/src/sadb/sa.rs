@@ -160,13 +160,13 @@ impl State {
         if let Some(limit) = reached(limits.hard_bytes, limits.hard_packets) {
             admission.reached = self.kill().then_some((Kind::Hard, limit));
         } else if let Some(limit) = reached(limits.soft_bytes, limits.soft_packets) {
-            let told = self.soft_told.load(Relaxed) || self.soft_told.swap(true, Relaxed);
-            admission.reached = (!told).then_some((Kind::Soft, limit));
+            admission.reached = self.tell_soft().then_some((Kind::Soft, limit));
         }
         admission
     }
 
-    /// As `charge`, and give away that many sequence numbers.  None is ever given twice.
+    /// As `charge`, and give away that many sequence numbers.  None is ever given twice.  Their end is a hard lifetime
+    /// in packets, and a sixteenth before it a soft one.
     pub fn admit(&self, packets: u64, bytes: u64) -> Admission {
         let mut admission = self.charge(packets, bytes);
         if admission.packets == 0 {
@@ -183,8 +183,15 @@ impl State {
             if self.kill() {
                 admission.reached = Some((Kind::Hard, Limit::Packets));
             }
+        } else if left - admission.packets < last / 16 && admission.reached.is_none() && self.tell_soft() {
+            admission.reached = Some((Kind::Soft, Limit::Packets));
         }
         admission
+    }
+
+    /// True the first time.
+    fn tell_soft(&self) -> bool {
+        !self.soft_told.load(Relaxed) && !self.soft_told.swap(true, Relaxed)
     }
 
     /// True the first time.

@@ -15,8 +15,9 @@ use crate::esp::{ecn, frame, mss};
 use crate::events::Event;
 use crate::sadb::sa::{Refusal, Sa};
 
-/// Reads from one interface before the next has its turn.
+/// Reads from one interface, and octets, before the next has its turn.
 const TURN: usize = 64;
+const TURN_OCTETS: usize = 512 << 10;
 /// A vnet header in front of the largest IP packet.
 const BUFFER: usize = vnet::LEN + 65_536;
 
@@ -45,12 +46,19 @@ impl Outbound {
             now_ms: shared.now_ms(),
         });
         let mut alive = true;
+        let mut octets = 0;
         for _ in 0..TURN {
             match queue.tun.read(&mut self.buffer) {
-                Ok(len) => match &exit {
-                    Some(exit) => self.packet(exit, queue, len),
-                    None => drop_without_sa(counters, queue, sa.is_some()),
-                },
+                Ok(len) => {
+                    match &exit {
+                        Some(exit) => self.packet(exit, queue, len),
+                        None => drop_without_sa(counters, queue, sa.is_some()),
+                    }
+                    octets += len;
+                    if octets >= TURN_OCTETS {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => (),
                 Err(_) => {
