@@ -1,4 +1,4 @@
-"""One token of lookahead and recovery from errors, as yacc has them; the grammars are in `secd.conf.ipsec` and `secd.conf.iked`.
+"""One token of lookahead and recovery from errors, as yacc has them; grammars are in `conf.ipsec` and `conf.iked`.
 
 An error is reported where the reader stands, then tokens are skipped to the end of the line.  As with yacc, an error
 within three tokens of the last one is not reported again.

@@ -9,12 +9,12 @@ _PLAIN = re.compile(r"(?!-?[0-9]+\Z)[A-Za-z0-9:_*][A-Za-z0-9:_*.@%+-]*\Z", re.AS
 _ESCAPED = re.compile(r'"|(?<=\\)[ \t]')
 
 
-def quote(text: str, keywords: frozenset[str]) -> str:
-    """Give `text` as a word, unless it is one of `keywords`, or in quotes.
+def quote(text: str, keywords: frozenset[str], *, always: bool = False) -> str:
+    """Give `text` as a word, unless it is one of `keywords`, or in quotes; `always` in quotes where that can be.
 
     Quotes cannot hold a backslash at their end; a word can, doubled.
     """
-    if _PLAIN.match(text) and text not in keywords:
+    if _PLAIN.match(text) and text not in keywords and not always:
         return text
     if text.endswith("\\") and _PLAIN.match(text.replace("\\", "")):
         return text.replace("\\", "\\\\")

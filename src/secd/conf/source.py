@@ -48,6 +48,16 @@ def open_source(path: str, *, secret: bool) -> Source:
     """
     if path == "-":
         return Source("stdin", _decode(_read_stdin()))
+    data, identity = _open(path, secret=secret)
+    return Source(path, _decode(data), identity)
+
+
+def read_file(path: str, *, secret: bool) -> bytes:
+    """Read a whole file that is no configuration, with the same care."""
+    return _open(path, secret=secret)[0]
+
+
+def _open(path: str, *, secret: bool) -> tuple[bytes, tuple[int, int] | None]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -59,7 +69,7 @@ def open_source(path: str, *, secret: bool) -> Source:
         if secret:
             _check_secrecy(path, status)
         regular = stat.S_ISREG(status.st_mode)
-        return Source(path, _decode(_read(fd, path)), (status.st_dev, status.st_ino) if regular else None)
+        return _read(fd, path), (status.st_dev, status.st_ino) if regular else None
     finally:
         os.close(fd)
 
@@ -74,7 +84,7 @@ def _check_secrecy(path: str, status: os.stat_result) -> None:
     if status.st_mode & (stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO):
         raise SourceError(
             f"{path}: group writable or world read/writable (mode {stat.S_IMODE(status.st_mode):04o}; "
-            f"pre-shared keys are in it: chmod 600 {path})"
+            f"secrets are in it: chmod 600 {path})"
         )
 
 

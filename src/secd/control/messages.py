@@ -21,18 +21,40 @@ Secret = Annotated[bytes, Meta(max_length=4096)]
 # -- to the parent ----------------------------------------------------------------------------------------
 
 
+class Behaviour(Struct, frozen=True):
+    """What is so for every tunnel: `set` of iked.conf(5), and ikectl(8).  None leaves it as it is.
+
+    `passive`: nothing is begun.  `decoupled`: SAs are negotiated but not used.  `verbose`: debug lines are logged.
+    """
+
+    passive: bool | None = None
+    decoupled: bool | None = None
+    verbose: bool | None = None
+
+
 class LoadBegin(Struct, frozen=True, tag="load"):
     """Rules of `source` (a file's real path, or `-`) follow; with `commit` they replace that source's rules."""
 
     source: Text
     mode: Literal["replace", "delete"] = "replace"
+    behaviour: Behaviour = Behaviour()
+
+
+class SetBehaviour(Struct, frozen=True, tag="behave"):
+    """Be so until told otherwise.  Answer: `Accepted`."""
+
+    behaviour: Behaviour
 
 
 class AddConnection(Struct, frozen=True, tag="connection"):
-    """One tunnel; `secret` is its pre-shared key, or its private key in PEM (empty when `delete`)."""
+    """One tunnel; `secret` is its pre-shared key, or its private key in PEM (empty when `delete`).
+
+    `ppk` is the key of `connection.ikev2.ppk` (RFC 8784), empty without one.
+    """
 
     connection: Connection
     secret: Secret
+    ppk: Secret = b""
 
     def __repr__(self) -> str:
         """Show the connection, never the secret."""
@@ -135,6 +157,6 @@ class Logged(Struct, frozen=True, tag="logged"):
     log: Log
 
 
-ToParent = LoadBegin | AddConnection | AddManual | LoadCommit | ShowRules | ShowProcesses
+ToParent = LoadBegin | AddConnection | AddManual | LoadCommit | SetBehaviour | ShowRules | ShowProcesses
 ToIked = ShowStatus | Reset | Rekey | Monitor
 Reply = Accepted | Refused | Rules | Processes | Status | Logged
