@@ -86,7 +86,13 @@ class KeyResult(Struct, frozen=True, tag="keyresult"):
 
 
 class ConfigureBegin(Struct, frozen=True, tag="cfgbegin"):
-    """A whole new set of connections follows."""
+    """A whole new set of connections follows.
+
+    `decoupled`: SAs are negotiated, but the data plane does not get them.  `verbose`: debug lines go to the parent too.
+    """
+
+    decoupled: bool = False
+    verbose: bool = False
 
 
 class ConfigureConnection(Struct, frozen=True, tag="cfgconnection"):

@@ -77,6 +77,8 @@ class Carrier:
         self.checkpoints: dict[str, bytes] = {}
         #: What the data plane could not have read; each is a mistake of the machine's.
         self.invalid = 0
+        #: SAs are negotiated, but the data plane does not get them.
+        self.decoupled = False
 
     def carry_out(self, outputs: list[Output]) -> None:
         """Do it: first what belongs together, then the questions."""
@@ -87,7 +89,7 @@ class Carrier:
                 self._logs(output)
             elif isinstance(output, Question):
                 questions.append(output)
-            else:
+            elif not (self.decoupled and isinstance(output, AddSA | UpdateSA | DeleteSA)):
                 self._append(batch, output)
         self._seam.send_batch(batch)
         for question in questions:

@@ -102,8 +102,10 @@ class Daemon:
         match message:
             case KeyResult():
                 self._shell.on_key_result(message)
-            case ConfigureBegin():
+            case ConfigureBegin(decoupled, verbose):
                 self._connections = []
+                self._logs.verbose = verbose
+                self._shell.decouple(decoupled)
                 self._settle()
             case ConfigureConnection(connection) if self._connections is not None:
                 self._connections.append(connection)

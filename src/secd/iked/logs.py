@@ -34,7 +34,7 @@ class Logs:
     def __init__(self, send: Callable[[LogLine], None], *, verbose: bool, clock: Callable[[], float]) -> None:
         """`send` hands a line to the parent; without `verbose`, debug lines go to monitors alone."""
         self._send = send
-        self._verbose = verbose
+        self.verbose = verbose
         self._clock = clock
         self._counts: OrderedDict[tuple[str, str], _Count] = OrderedDict()
         self.monitors: set[Callable[[Log], None]] = set()
@@ -44,7 +44,7 @@ class Logs:
         limited = self._limit(log)
         if limited is None:
             return
-        if limited.level != "debug" or self._verbose:
+        if limited.level != "debug" or self.verbose:
             text = f"{limited.connection}: {limited.message}" if limited.connection else limited.message
             self._send(LogLine(limited.level, text[:MAX_LINE]))
         for monitor in list(self.monitors):

@@ -74,6 +74,20 @@ class Shell:
         else:
             self._start()
 
+    def decouple(self, decoupled: bool) -> None:
+        """Take the SAs away from the data plane and give it none, or the other way round.
+
+        An SA that comes back would begin to count anew under the same key: so all are negotiated anew instead.
+        """
+        if decoupled == self._carrier.decoupled:
+            return
+        if decoupled and self.running:
+            for sa in self._machine.installed():
+                self._carrier.delete(*name(sa))
+        self._carrier.decoupled = decoupled
+        if not decoupled and self.running:
+            self.reset(None)
+
     def _configure(self, connections: list[Connection]) -> None:
         """Have it applied; when one SA fails over it, that one is put aside and the rest is done."""
         for _ in range(1 + len(self._carrier.checkpoints)):
@@ -126,6 +140,8 @@ class Shell:
         for sa in orphans(believed, entries, {connection.iface for connection in self._connections or ()}):
             self._logs.own("warning", "orphan", f"{sa.iface}: deleting SPI 0x{sa.spi:08x}, which no IKE SA knows")
             self._carrier.delete(*name(sa))
+        if self._carrier.decoupled:
+            return
         for sa in lost(believed, entries):
             if name(sa) in {name(known) for known in self._machine.installed()}:
                 self._take_event(Expire(sa, "deleted"))
@@ -144,6 +160,8 @@ class Shell:
                 self._early.append(event)
         elif isinstance(event, Datagram):
             self._step("reading a peer's message", lambda now: self._machine.receive(event, now), count=False)
+        elif isinstance(event, Expire) and self._carrier.decoupled:
+            return  # by our own order
         elif isinstance(event, Expire | NewMapping | InterfaceChange):
             self._take_event(event)
 

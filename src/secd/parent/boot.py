@@ -1,4 +1,4 @@
-"""What rc(8) would do once the daemon is there: interfaces from hostname.secN, rules from ipsec.conf.
+"""What rc(8) would do once the daemon is there: interfaces from hostname.secN, rules from ipsec.conf and iked.conf.
 
 The parent parses no configuration: the commands do, as short-lived children.
 """
@@ -17,7 +17,7 @@ _MAX_OUTPUT = 64 * 1024
 
 
 async def load(etc: Path, log: Callable[[str, str, str], None]) -> bool:
-    """Run `sec netstart` and `ipsecctl -f` if there is something for them in `etc`; say whether all went well."""
+    """Run `sec netstart`, `ipsecctl -f` and `ikectl reload` if there is something for them in `etc`; say whether all went well."""
     good = True
     for name, command in commands(etc):
         good = await _run(name, command, log) and good
@@ -32,6 +32,8 @@ def commands(etc: Path) -> list[tuple[str, list[str]]]:
     rules = etc / "ipsec.conf"
     if rules.exists():
         wanted.append(("ipsecctl", [*_python("secd.cli.ipsecctl"), "-f", str(rules)]))
+    if (etc / "iked.conf").exists():
+        wanted.append(("ikectl", [*_python("secd.cli.ikectl"), "--etc", str(etc), "reload"]))
     return wanted
 
 

@@ -6,9 +6,11 @@ nothing that anybody else sees has changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain, islice
 
 import msgspec
+from msgspec.structs import replace
 
 from secd.control.messages import MAX_RULES, AddConnection
 from secd.ike.connection import Connection
@@ -92,7 +94,7 @@ class Configuration:
 
     def abandon(self) -> None:
         """Forget what was prepared, its secrets with it."""
-        self._keys.keep_only({c.auth.key for c in self.connections()})
+        self._keys.keep_only({handle for c in self.connections() for handle in _handles(c)})
 
     def _with(self, load: Load) -> dict[str, RuleSet]:
         """Give the sources as they are after `load` has replaced its own."""
@@ -120,9 +122,12 @@ class Configuration:
         return sources
 
     def _with_handle(self, rule: AddConnection) -> Connection:
-        """Put the handle of its secret in place of the secret."""
-        auth = type(rule.connection.auth)(key=self._keys.hold(rule.secret))
-        return msgspec.structs.replace(rule.connection, auth=auth)
+        """Put the handles of its secrets in place of the secrets."""
+        connection = rule.connection
+        auth, ikev2 = replace(connection.auth, key=self._keys.hold(rule.secret)), connection.ikev2
+        if ikev2 is not None and ikev2.ppk is not None:
+            ikev2 = replace(ikev2, ppk=replace(ikev2.ppk, key=self._keys.hold(rule.ppk)))
+        return replace(connection, auth=auth, ikev2=ikev2)
 
     def _without(self, load: Load, warnings: list[str]) -> dict[str, RuleSet]:
         """Give the sources without the rules listed, whichever source they came from."""
@@ -149,3 +154,9 @@ class Configuration:
             if name not in loaded_manual
         ]
         return sources
+
+
+def _handles(connection: Connection) -> Iterator[str]:
+    yield connection.auth.key
+    if connection.ikev2 is not None and connection.ikev2.ppk is not None:
+        yield connection.ikev2.ppk.key

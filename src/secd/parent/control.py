@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -14,12 +14,14 @@ from secd.control.messages import (
     Accepted,
     AddConnection,
     AddManual,
+    Behaviour,
     LoadBegin,
     LoadCommit,
     Processes,
     ProcessStatus,
     Refused,
     Rules,
+    SetBehaviour,
     ShowProcesses,
     ShowRules,
     ToParent,
@@ -42,13 +44,14 @@ class ControlServer:
         self,
         listener: socket.socket,
         *,
-        load: Callable[[Load], Awaitable[Accepted | Refused]],
+        load: Callable[[Load], Coroutine[None, None, Accepted | Refused]],
+        behave: Callable[[Behaviour], Coroutine[None, None, Accepted]],
         rules: Callable[[], dict[str, RuleSet]],
         processes: Callable[[], tuple[ProcessStatus, ...]],
         log: Callable[[str, str], None],
     ) -> None:
         """Serve on `listener`, which stays the caller's."""
-        self.load, self.rules, self.processes, self.log = load, rules, processes, log
+        self.load, self.behave, self.rules, self.processes, self.log = load, behave, rules, processes, log
         self._listener = listener
         self._clients: set[_Client] = set()
         self._loop = asyncio.get_running_loop()
@@ -91,8 +94,8 @@ class _Client:
         for fd in fds:
             os.close(fd)
         match message:
-            case LoadBegin(source, mode):
-                self._load = Load(source, mode == "delete")
+            case LoadBegin(source, mode, behaviour):
+                self._load = Load(source, mode == "delete", behaviour=behaviour)
             case AddConnection() | AddManual():
                 if self._load is None:
                     self.channel.close("a rule outside of a load")
@@ -100,6 +103,8 @@ class _Client:
                     self._load.take(message)
             case LoadCommit():
                 self._commit()
+            case SetBehaviour(behaviour):
+                self._start(self._server.behave(behaviour))
             case ShowRules():
                 for part in rule_parts(self._server.rules()):
                     self.channel.send(part)
@@ -108,13 +113,21 @@ class _Client:
 
     def _commit(self) -> None:
         load, self._load = self._load, None
-        if load is None or (self._task and not self._task.done()):
+        if load is None:
             self.channel.close("a commit without a load")
             return
-        self._task = asyncio.get_running_loop().create_task(self._apply(load))
+        self._start(self._server.load(load))
 
-    async def _apply(self, load: Load) -> None:
-        self.channel.send(await self._server.load(load))
+    def _start(self, order: Coroutine[None, None, Accepted | Refused]) -> None:
+        """Have an order carried out and answer it; one at a time."""
+        if self._task and not self._task.done():
+            order.close()
+            self.channel.close("an order before the one before it was answered")
+            return
+        self._task = asyncio.get_running_loop().create_task(self._answer(order))
+
+    async def _answer(self, order: Coroutine[None, None, Accepted | Refused]) -> None:
+        self.channel.send(await order)
 
 
 def rule_parts(sources: dict[str, RuleSet]) -> Iterator[Rules]:

@@ -25,13 +25,13 @@ class Log:
     def __init__(self, *, verbose: bool = False, timestamps: bool = False, stream: TextIO | None = None) -> None:
         """`verbose` lets debug lines through; `timestamps` puts the time of day in front."""
         self._stream = stream or sys.stderr
-        self._verbose = verbose
+        self.verbose = verbose
         self._timestamps = timestamps
         self._journal = _is_journal(self._stream)
 
     def __call__(self, level: str, message: str, source: str = "") -> None:
         """Write `message`, said by `source` (a child's name; "" for the parent)."""
-        if level == "debug" and not self._verbose:
+        if level == "debug" and not self.verbose:
             return
         text = f"{source}: {message}" if source else message
         text = "".join(c if c.isprintable() else "?" for c in text[:MAX_LINE])

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from secd.control.messages import MAX_RULES, AddConnection, AddManual
+from secd.control.messages import MAX_RULES, AddConnection, AddManual, Behaviour
 from secd.ike.connection import Connection
 from secd.sadb.messages import AUTH_KEY_OCTETS, ENCRYPTION_KEY_OCTETS, SA
 
 #: Largest encoded connection and largest encoded configuration, in octets: what one iked is told at its start.
-MAX_CONNECTION = 16 * 1024
+MAX_CONNECTION = 40 * 1024
 MAX_CONFIGURATION = 12 * 1024 * 1024
 
 #: A counter mode never survives a nonce used twice under one key, and a fixed key outlives its counter (RFC 4106 §2).
@@ -44,6 +44,7 @@ class Load(msgspec.Struct):
     manual: list[AddManual] = msgspec.field(default_factory=list)
     errors: list[str] = msgspec.field(default_factory=list)
     octets: int = 0
+    behaviour: Behaviour = Behaviour()
 
     def take(self, rule: AddConnection | AddManual) -> None:
         """Add one rule, within bounds; what is beyond them is dropped and makes the load fail."""
@@ -56,7 +57,9 @@ class Load(msgspec.Struct):
         octets = len(msgspec.msgpack.encode(rule.connection))
         self.octets += octets
         if octets > MAX_CONNECTION:
-            self._fail(f"{rule.connection.origin}: the rule has too many transforms ({octets} octets)")
+            self._fail(
+                f"{rule.connection.origin}: the rule has too many transforms or certificates ({octets} octets; {MAX_CONNECTION} are possible)"
+            )
         elif self.octets > MAX_CONFIGURATION:
             self._fail(f"{self.source}: the rules are too many and too long ({MAX_CONFIGURATION} octets are possible)")
         else:
@@ -77,12 +80,26 @@ def check_rules(load: Load) -> Iterator[str]:
         connection = rule.connection
         if not rule.secret:
             yield f'{connection.origin}: no key for {connection.name}: give `psk "..."`'
-        if not connection.phase1 or not connection.phase2:
-            yield f"{connection.origin}: {connection.name} has no transforms to offer"
-        if not connection.phase1_lifetime or not connection.phase2_lifetime:
-            yield f"{connection.origin}: a lifetime of 0 seconds"
+        yield from (f"{connection.origin}: {error}" for error in _errors(connection, rule))
     for manual in load.manual:
         yield from (f"{manual.origin}: {error}" for error in _manual_errors(manual.sa))
+
+
+def _errors(connection: Connection, rule: AddConnection) -> Iterator[str]:
+    """Check what only a wrong client would send: conf/ makes no such connections."""
+    ikev2 = connection.ikev2
+    if (ikev2 is not None) != (connection.version == 2):
+        yield f"{connection.name} is of version {connection.version}, and what it says is of the other"
+    elif ikev2 is not None:
+        if not ikev2.ikesa or not ikev2.childsa or not ikev2.families:
+            yield f"{connection.name} has nothing to offer"
+        if (ikev2.ppk is not None) != bool(rule.ppk):
+            yield f"{connection.name}: a post-quantum key and its name go together"
+    else:
+        if not connection.phase1 or not connection.phase2:
+            yield f"{connection.name} has no transforms to offer"
+        if not connection.phase1_lifetime or not connection.phase2_lifetime:
+            yield "a lifetime of 0 seconds"
 
 
 def _manual_errors(sa: SA) -> Iterator[str]:
@@ -120,7 +137,8 @@ def check_selectors(connections: Iterable[Connection]) -> Iterator[str]:
     for connection in connections:
         if names.setdefault(connection.name, connection) is not connection:
             continue  # said already: the same interface twice
-        twin = seen.setdefault((connection.local, connection.peer, connection.srcid, connection.dstid), connection)
+        ends = connection.version, connection.local, connection.peer, connection.srcid, connection.dstid
+        twin = seen.setdefault(ends, connection)
         if twin is not connection:
             yield (
                 f"{connection.origin}: {connection.iface} and {twin.iface} ({twin.origin}) have the same local, peer, "

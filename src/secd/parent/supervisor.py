@@ -84,10 +84,11 @@ class Supervisor:
             "sadb": listen(str(sadb_socket())),
             "iked": listen(str(iked_socket())),
         }
-        self._loader = Loader(self._keys, sadb_socket(), self._say, self._configure)
+        self._loader = Loader(self._keys, sadb_socket(), self._say, self._configure, verbose=options.verbose)
         self._control = ControlServer(
             self._listeners["secd"],
             load=self._loader.load,
+            behave=self._loader.behave,
             rules=self._loader.sources,
             processes=self._processes,
             log=self._say,
@@ -147,7 +148,7 @@ class Supervisor:
         try:
             self._sadb.send(ClientConnected(), [sadb_end.fileno()])
             arguments = ["secd.iked", "--listen", str(listener), "--seam", str(seam.fileno()), *self._become("_iked")]
-            if self._options.verbose:
+            if self._loader.verbose:
                 arguments.append("--verbose")
             self._iked = Child(
                 "iked", arguments, [listener, seam.fileno()], IkedToParent,
@@ -261,6 +262,7 @@ class Supervisor:
     def _configure(self) -> None:
         """Tell iked the whole of it, and systemd how much it is."""
         self._notify(f"STATUS={self._loader.tunnels()} configured")
+        self._log.verbose = self._loader.verbose
         if not self._iked or not self._iked.ready:
             return  # it is told when it is ready
         for message in self._loader.messages():
