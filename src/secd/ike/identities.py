@@ -83,7 +83,7 @@ def words(identity: Identity) -> str:
     """As it is written after `srcid` and `dstid` in ipsec.conf."""
     if identity.type == "prefix":
         address, _, length = identity.text.partition("/")
-        return address if length in ("32", "128") else identity.text
+        return address if length == ("128" if ":" in address else "32") else identity.text
     return f'"{identity.text}"' if identity.type == "key_id" else identity.text
 
 

@@ -17,6 +17,8 @@ from secd.sadb.messages import SA, Direction, Lifetime, UdpEncap
 
 #: Soft limits as part of the hard ones; OpenBSD's.
 SOFT = 0.9
+#: Seconds for which a retired pair still receives.
+DRAIN = 3.0
 
 
 def make(
@@ -103,6 +105,14 @@ def discard_outbound(ctx: Context, session: Session, child: Child) -> None:
         child.installed = False
         ctx.world.outbox.put(DeleteSA(child.spi_out, "out", child.endpoint.remote))
     ctx.touch(session)
+
+
+def retire(ctx: Context, session: Session, child: Child) -> None:
+    """Tell the peer that a pair is deleted and send on it no more; for a while it still receives what is under way."""
+    tell_deleted(ctx, session, [child])
+    discard_outbound(ctx, session, child)
+    child.retire_at = child.rekey_at = child.check_at = None
+    child.gone_at = ctx.world.now + DRAIN
 
 
 def remove(ctx: Context, session: Session, child: Child, *, inbound: bool = True) -> None:

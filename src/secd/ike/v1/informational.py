@@ -22,8 +22,6 @@ from secd.ike.wire.payloads import DeletePayload, HashPayload, NotificationPaylo
 REMEMBERED = 256
 #: Seconds for which the children of a deleted ISAKMP SA wait to be adopted by its replacement.
 HOLD = 90.0
-#: Seconds for which a pair that the peer has deleted still receives what was under way.
-DRAIN = 2.0
 
 _FORGOTTEN = (NotifyType.INVALID_COOKIE, NotifyType.INVALID_SPI)
 
@@ -195,7 +193,7 @@ def _deleted_pair(ctx: Context, session: Session, spi: int) -> None:
                     tunnel.reason = "the peer has deleted the SAs"
             children.discard_outbound(ctx, holder, child)
             child.stale = True
-            child.gone_at = ctx.world.now + DRAIN
+            child.gone_at = ctx.world.now + children.DRAIN
             child.rekey_at = child.retire_at = None
             if tunnel is not None:
                 _take_for_confirmed(ctx, tunnel)

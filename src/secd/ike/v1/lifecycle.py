@@ -24,8 +24,8 @@ from secd.ike.v1.state import AnswerSent, Child, Endpoint, Gone, KeySent, OfferS
 COURTESY = 3.0
 #: Seconds after which a rekey that could not begin is tried again.
 AGAIN = 5.0
-#: Seconds for which a retired pair still receives.
-DRAIN = 3.0
+#: Seconds in which a peer that uses one pair and not the other has changed over.
+CHANGED_OVER = 3.0
 #: What retires a pair is that its successor's inbound SA is in use, or this old; older if the pair itself is in use.
 PATIENCE = 20.0
 LONG_PATIENCE = 60.0
@@ -206,10 +206,7 @@ def _retire(ctx: Context, session: Session, child: Child) -> Step[None]:
     holder = _holder(ctx, session, child)
     if holder is None:
         return
-    children.tell_deleted(ctx, holder, [child])
-    children.discard_outbound(ctx, holder, child)
-    child.retire_at = child.rekey_at = None
-    child.gone_at = ctx.world.now + DRAIN
+    children.retire(ctx, holder, child)
 
 
 def _check(ctx: Context, session: Session, child: Child) -> Step[None]:
@@ -226,7 +223,7 @@ def _check(ctx: Context, session: Session, child: Child) -> Step[None]:
     other = newest[1]
     idle = yield from last_use(child.spi_in, child.endpoint.local)
     of_other = yield from last_use(other.spi_in, other.endpoint.local)
-    left = of_other is not None and of_other < DRAIN and (idle is None or idle >= DRAIN)
+    left = of_other is not None and of_other < CHANGED_OVER and (idle is None or idle >= CHANGED_OVER)
     old = other.created - child.created > quick_mode.SIMULTANEOUS
     if left or ((idle is None or idle >= IDLE) and (old or _spis(child) < _spis(other))):
         child.check_at = None

@@ -230,8 +230,7 @@ def up(ctx: Context, session: Session, tunnel: Tunnel, child: Child) -> None:
     )  # fmt: skip
     usable.sort(key=lambda pair: pair[1].created)
     for holder, each in usable[: max(0, len(usable) + 1 - MAX_PAIRS)]:
-        each.retire_at = ctx.world.now
-        ctx.touch(holder)
+        children.retire(ctx, holder, each)
     ctx.touch(session)
 
 
