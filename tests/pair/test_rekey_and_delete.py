@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.pair.network import ALICE, BOB, Network, Node, connection, matches, pair, start, traffic
 
-from secd.ike.contract import Send
+from secd.ike.contract import AddSA, Send
+from secd.ike.v1 import informational
+from secd.sadb.messages import SA
 
 
 def test_phase_2_is_rekeyed_before_its_lifetime_ends_and_no_packet_is_lost() -> None:
@@ -123,6 +125,73 @@ def test_resetting_an_active_tunnel_tells_the_peer_and_brings_it_back() -> None:
     assert len(bob.checkpoints) == 1
     assert not alice.speaker.reset("sec7", net.now)
     assert alice.speaker.reset(None, net.now)
+
+
+class ReadsFirst(Node):
+    """Installs both SAs of a pair when message 3 has come, as strongSwan does."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.waiting: list[AddSA] = []
+
+    def _one(self, output: object) -> None:
+        match output:
+            case AddSA(_, SA(direction="in")):
+                self.waiting.append(output)
+            case AddSA():
+                for each in [*self.waiting, output]:
+                    super()._one(each)
+                self.waiting.clear()
+            case _:
+                super()._one(output)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_responder_that_installs_when_it_has_read_the_last_message_gets_nothing_before(lost: bool) -> None:
+    net = Network()
+    alice = Node(net, ALICE, [connection(ALICE, BOB)], seed=1)
+    bob = ReadsFirst(net, BOB, [connection(BOB, ALICE, mode="passive")], seed=2)
+    start(net, alice, bob)
+    assert traffic(net, alice, bob, 10, step=0.005) == 0
+    first, begun = alice.outbound(), net.carried
+    net.drop = lambda number, _: lost and number == begun + 3
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    assert traffic(net, alice, bob, 1, step=0.005) == 0
+    assert (alice.outbound() == first) == lost
+    assert traffic(net, alice, bob, 19, step=0.05) == 0
+    assert alice.outbound() != first
+    assert alice.pairs() == bob.pairs() == 1
+
+
+def test_without_traffic_the_new_pair_is_used_after_a_while() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    first = alice.outbound()
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    assert net.run(11, until=lambda: alice.outbound() != first)
+    net.run(30)
+    assert matches(alice, bob)
+    assert alice.pairs() == bob.pairs() == 1
+
+
+@pytest.mark.parametrize("how", ["killed", "isakmp gone", "pair gone"])
+def test_a_pair_that_waits_to_be_used_survives(how: str) -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    first = alice.outbound()
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    net.run(0.5)
+    assert alice.outbound() == first
+    if how == "killed":
+        alice.restart()
+    elif how == "isakmp gone":
+        (session,) = alice.speaker._v1.ctx.sessions.values()
+        alice.do(lambda: (informational.end(alice.speaker._v1.ctx, session, "test"), alice.speaker._v1.settle()))
+    else:
+        alice.expire(first.spi, "out", "hard")
+    net.run(11)
+    assert alice.outbound() not in (None, first)
+    assert traffic(net, alice, bob, 20) == 0
 
 
 def test_a_pair_that_the_peer_has_replaced_and_does_not_delete_ends_when_the_peer_uses_the_new_one() -> None:

@@ -216,6 +216,7 @@ def end(ctx: Context, session: Session, why: str) -> None:
     ctx.touch(session)
     for message_id in [key for key, quick in sa.quick.items() if _unfinished(quick)]:
         quick_mode.give_up(ctx, session, message_id, why)
+    quick_mode.wait_no_longer(ctx, session)
     sa.phase1 = Gone()
     sa.quick.clear()
     sa.flight.next = sa.rekey_at = sa.retire_at = None

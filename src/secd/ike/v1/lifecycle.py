@@ -18,7 +18,7 @@ from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, dpd, informational, main_mode, quick_mode
 from secd.ike.v1.context import Context, Session
-from secd.ike.v1.state import AnswerSent, Child, Endpoint, Gone, KeySent, OfferSent, QuickMode
+from secd.ike.v1.state import AnswerSent, Child, ConfirmationSent, Endpoint, Gone, KeySent, OfferSent, QuickMode
 
 #: Seconds for which the responder of a main mode leaves quick mode to the initiator.
 COURTESY = 3.0
@@ -64,6 +64,8 @@ def _deadlines(session: Session) -> Iterator[float]:
         yield quick.deadline
         if quick.flight.next is not None:
             yield quick.flight.next
+        if isinstance(quick.state, ConfirmationSent):
+            yield quick.state.look_at
     for child in sa.children:
         yield child.expires + GRACE
         yield from (
@@ -126,6 +128,10 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
             if data is not None:
                 ctx.send(session.sa.endpoint, data)
                 runner.begin(session, f"confirm {message_id}", _look_for_use(ctx, session, quick))
+        if isinstance(quick.state, ConfirmationSent) and quick.state.look_at <= now:
+            pause = max(quick_mode.LOOK, (now - quick.deadline + quick_mode.LINGER) / 2)  # half of what has passed
+            quick.state.look_at = max(min(now + pause, quick.state.limit), now + quick_mode.LOOK)
+            runner.begin(session, f"confirm {message_id}", _look_for_use(ctx, session, quick))
         if data is None or quick.deadline <= now:
             _quick_mode_over(ctx, session, message_id)
         if session.id not in ctx.sessions:
@@ -133,12 +139,14 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
 
 
 def _look_for_use(ctx: Context, session: Session, quick: QuickMode) -> Step[None]:
-    """ESP on the new inbound SA says as much as message 3, which may be lost: the peer has the pair."""
-    if isinstance(quick.state, AnswerSent):
+    """ESP on the new inbound SA says, as well as message 3 would, that the peer has the pair."""
+    if isinstance(quick.state, AnswerSent | ConfirmationSent):
         idle = yield from last_use(quick.state.spi, session.sa.endpoint.local)
-        tunnel = ctx.tunnel(session)
-        if idle is not None and tunnel is not None and isinstance(quick.state, AnswerSent):
-            quick_mode.confirm(ctx, session, tunnel, quick, quick.state)
+        tunnel, state = ctx.tunnel(session), quick.state
+        if tunnel is None or not isinstance(state, AnswerSent | ConfirmationSent):
+            return
+        if idle is not None or (isinstance(state, ConfirmationSent) and state.limit <= ctx.world.now):
+            quick_mode.confirm(ctx, session, tunnel, quick, state)
 
 
 def _quick_mode_over(ctx: Context, session: Session, message_id: int) -> None:
@@ -311,6 +319,9 @@ def drop_all(ctx: Context, tunnel: Tunnel, reason: str, *, tell: bool) -> None:
 
 def tend(ctx: Context, tunnel: Tunnel) -> None:
     """Look at a tunnel after a step."""
+    if children.newest(ctx, tunnel.name) is None:
+        for session in ctx.of(tunnel.name):
+            quick_mode.wait_no_longer(ctx, session)
     _gather(ctx, tunnel)
     for session in ctx.of(tunnel.name):
         dpd.schedule(ctx, session)

@@ -14,7 +14,7 @@ from secd.ike.steps import Step, Unanswered
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, dpd, informational, lifecycle, main_mode, quick_mode
 from secd.ike.v1.context import Context, Message, Session
-from secd.ike.v1.state import Finished, IsakmpSA
+from secd.ike.v1.state import IsakmpSA
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, name_of
 from secd.ike.wire.isakmp import NO_COOKIE, parse_header
@@ -172,8 +172,7 @@ class Machine:
                 self._run(session, f"quick {message_id}", lambda: step, message)
         elif retransmission.is_duplicate(quick.flight, message.data):
             self._repeat(session, quick.flight, message)
-        elif not isinstance(quick.state, Finished):
-            handler = quick_mode.TRANSITIONS[type(quick.state)]
+        elif (handler := quick_mode.TRANSITIONS.get(type(quick.state))) is not None:
             self._run(
                 session, f"quick {message_id}", lambda: handler(self.ctx, session, tunnel, quick, message), message
             )

@@ -8,7 +8,9 @@
     3 {HASH(3)}                               ->     install outbound
       install outbound, Finished                                                                Finished
 
-So each side receives on the new pair before the other can send on it.  Either side repeats its message until the
+So each side receives on the new pair before the other can send on it; but some responders (strongSwan) install both
+SAs when they have read message 3.  So the initiator of a rekey, who has another pair to send on, waits until the
+peer is seen to use the new one, some seconds at most (ConfirmationSent).  Either side repeats its message until the
 next one comes; a finished quick mode stays for a while to answer the repeats of a peer that missed the last one.
 """
 
@@ -30,7 +32,7 @@ from secd.ike.steps import Step, key_pair, reserve_spi, shared_secret
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children
 from secd.ike.v1.context import Context, Message, Session
-from secd.ike.v1.state import AnswerSent, Child, Finished, ProposalSent, QuickMode
+from secd.ike.v1.state import AnswerSent, Child, ConfirmationSent, Finished, ProposalSent, QuickMode
 from secd.ike.wire.cursor import WireError, Writer
 from secd.ike.wire.iana import EncapsulationMode, ExchangeType, IpsecAttribute, LifeType, NotifyType, ProtocolId
 from secd.ike.wire.isakmp import Chain, encode_payloads
@@ -48,6 +50,9 @@ MAX_IN_ALL = 4096
 MAX_PAIRS = 4
 #: Seconds after a rekey at which the old pair is looked at, to be retired.
 RETIRE = 5.0
+#: Seconds for which the initiator of a rekey waits at most to see that the peer has the new pair, and between looks.
+HOLD = 10.0
+LOOK = 0.1
 #: Seconds after which a passive tunnel tries a rekey again that the peer has refused or not answered.
 LATER = 60.0
 #: Seconds between two pairs that may have been made by both sides at once.
@@ -118,16 +123,15 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode
     made = partial(children.make, session, tunnel, suite, nonces=nonces, secret=secret)
     inbound, outbound = made(direction="in", spi=state.spi), made(direction="out", spi=spi_out)
     children.install(ctx, session, inbound)
-    children.install(ctx, session, outbound, after_send=True)
-    child = _child(ctx, session, suite, (state.spi, spi_out), ours=True)
-    child.installed = True
-    session.sa.children.append(child)
-    quick.state = Finished()
-    quick.deadline = ctx.world.now + LINGER
+    session.sa.children.append(_child(ctx, session, suite, (state.spi, spi_out), ours=True))
     hashed = hash_3(session.prf, session.keys.skeyid_a, message_id, *nonces)
     _send(ctx, session, quick, _sealed(ctx, session, message_id, quick, [HashPayload(hashed)]), message, awaits=False)
-    up(ctx, session, tunnel, child)
-    _retire_older(ctx, tunnel, child)
+    now, older = ctx.world.now, children.newest(ctx, tunnel.name)
+    limit = now if older is None else now + min(HOLD, (older[1].expires - now) / 2)
+    quick.state = ConfirmationSent(state.spi, outbound, quick.deadline - LIMIT, now + LOOK, limit)
+    quick.deadline = now + LINGER
+    if older is None:
+        confirm(ctx, session, tunnel, quick, quick.state)
 
 
 # -- responder --------------------------------------------------------------------------------------------
@@ -195,7 +199,9 @@ def take_confirmation(ctx: Context, session: Session, tunnel: Tunnel, quick: Qui
     confirm(ctx, session, tunnel, quick, state)
 
 
-def confirm(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, state: AnswerSent) -> None:
+def confirm(
+    ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, state: AnswerSent | ConfirmationSent
+) -> None:
     """The peer has the pair: send on it too."""
     quick.state = Finished()
     quick.deadline = ctx.world.now + LINGER
@@ -203,12 +209,24 @@ def confirm(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, st
     child = next((each for each in session.sa.children if each.spi_in == state.spi), None)
     if child is None or child.gone_at is not None:
         return
-    children.install(ctx, session, state.outbound)
+    children.install(ctx, session, state.outbound, after_send=child.ours)
     child.installed = True
+    child.created = ctx.world.now  # the data plane's order: what was installed last is used
     up(ctx, session, tunnel, child)
+    if isinstance(state, ConfirmationSent):
+        _retire_older(ctx, tunnel, state.begun)
+        return
     for _, other in children.all_of(ctx, tunnel.name):
         if other is not child and other.usable:
             other.check_at = ctx.world.now + RETIRE
+
+
+def wait_no_longer(ctx: Context, session: Session) -> None:
+    """Use what waits for the peer to be seen to have it: there is nothing else to send on, or nobody to wait."""
+    tunnel = ctx.tunnel(session)
+    for quick in list(session.sa.quick.values()):
+        if isinstance(quick.state, ConfirmationSent) and tunnel is not None:
+            confirm(ctx, session, tunnel, quick, quick.state)
 
 
 # -- both -------------------------------------------------------------------------------------------------
@@ -360,10 +378,10 @@ def _child(ctx: Context, session: Session, suite: EspSuite, spis: tuple[int, int
     )
 
 
-def _retire_older(ctx: Context, tunnel: Tunnel, child: Child) -> None:
-    """We have rekeyed: the pairs that were there before are not needed any more."""
+def _retire_older(ctx: Context, tunnel: Tunnel, begun: float) -> None:
+    """We have rekeyed: the pairs that were there when it was begun are not needed any more."""
     for holder, other in children.all_of(ctx, tunnel.name):
-        if other is not child and other.installed and other.retire_at is None and other.created < child.created:
+        if other.installed and other.retire_at is None and other.created <= begun:
             other.rekey_at = None
             other.retire_at = ctx.world.now + RETIRE
             ctx.touch(holder)

@@ -140,6 +140,20 @@ class AnswerSent(_State, tag="answer-sent"):
     outbound: SA
 
 
+class ConfirmationSent(_State, tag="confirmation-sent"):
+    """Initiator of a rekey, message 3 sent.
+
+    The peer may install its SAs only when it has read message 3, so `outbound` waits until it is seen to have done so:
+    until ESP comes on the new pair, which is looked for at `look_at`, or until `limit`.  `begun`: when message 1 went.
+    """
+
+    spi: int
+    outbound: SA
+    begun: float
+    look_at: float
+    limit: float
+
+
 class Finished(_State, tag="finished"):
     """Kept for a while because the peer's last message may come again."""
 
@@ -147,7 +161,7 @@ class Finished(_State, tag="finished"):
 class QuickMode(Struct):
     """One quick mode.  `iv` is that of its next message; `deadline` is when it is given up, or forgotten."""
 
-    state: ProposalSent | AnswerSent | Finished
+    state: ProposalSent | AnswerSent | ConfirmationSent | Finished
     iv: bytes
     flight: Flight
     deadline: float
