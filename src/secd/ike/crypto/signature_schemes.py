@@ -218,7 +218,10 @@ def verify(method: int, data: bytes, key: PublicKeyTypes, signed: bytes) -> Sche
         for scheme in (each for each in SCHEMES.values() if each.kind == "rsa"):
             if _verifies(scheme, key, data, signed):
                 return scheme
-        raise InvalidSignature("the RSA signature was not made with this key over these octets, or with SHA-1")
+        if isinstance(key, RSAPublicKey) and _is_sha1(key, data, signed):
+            raise InvalidSignature("the RSA signature is one with SHA-1, which must not be used (RFC 8247 §3.2): "
+                                   "the peer has to speak RFC 7427")  # fmt: skip
+        raise InvalidSignature("the RSA signature was not made with this key over these octets")
     if method in _ECDSA_METHODS:
         return _verify_ecdsa(method, data, key, signed)
     raise InvalidSignature(f"authentication method {method} is none of 1, 9, 10, 11 and 14")
@@ -263,6 +266,15 @@ def _verifies(scheme: Scheme, key: PublicKeyTypes, signature: bytes, signed: byt
         else:
             return False
     except (exceptions.InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _is_sha1(key: RSAPublicKey, signature: bytes, signed: bytes) -> bool:
+    """Whether a refused signature would be right with SHA-1, so that a person is told what to do."""
+    try:
+        key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA1())
+    except (exceptions.InvalidSignature, exceptions.UnsupportedAlgorithm, ValueError):
         return False
     return True
 
