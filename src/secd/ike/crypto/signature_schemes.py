@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha1
 from typing import Literal
 
 from cryptography import exceptions
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, decode_dss_signature, encode_dss_signature
 
 from secd.ike.crypto.errors import InvalidSignature, UnsupportedAlgorithm
 from secd.ike.wire.ikev2.iana import AuthMethod, HashAlgorithm
@@ -273,10 +274,10 @@ def _verifies(scheme: Scheme, key: PublicKeyTypes, signature: bytes, signed: byt
 def _is_sha1(key: RSAPublicKey, signature: bytes, signed: bytes) -> bool:
     """Whether a refused signature would be right with SHA-1, so that a person is told what to do."""
     try:
-        key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA1())
-    except (exceptions.InvalidSignature, exceptions.UnsupportedAlgorithm, ValueError):
+        recovered = key.recover_data_from_signature(signature, padding.PKCS1v15(), NoDigestInfo())
+    except (exceptions.InvalidSignature, ValueError):
         return False
-    return True
+    return recovered.endswith(sha1(signed, usedforsecurity=False).digest())
 
 
 def _rsa_padding(scheme: Scheme) -> padding.AsymmetricPadding:
