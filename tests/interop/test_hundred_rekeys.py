@@ -38,7 +38,7 @@ def test_a_hundred_rekeyings_lose_nothing(
     with Probe(pair.us, INNER_US, pair.them, INNER_THEM, rate=1000) as probe:
         for number in range(2 * EACH):
             pair.charon.rekey(**{("ike", "child")[number % 2]: "sec0"})
-            time.sleep(0.7)
+            time.sleep(0.7)  # less than secd would wait before it begins one itself
         by_charon = _since(pair, start)
         middle = _count(pair)
         wait_until(

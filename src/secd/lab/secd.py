@@ -27,8 +27,9 @@ class Secd:
     ) -> None:  # fmt: skip
         """Write /etc/ipsec.conf and /etc/hostname.secN, as `hostnames` has them, and start it."""
         self.host = host
-        if ipsec_conf:
-            host.write("/etc/ipsec.conf", ipsec_conf, mode=0o600)
+        host.write(
+            "/etc/ipsec.conf", ipsec_conf, mode=0o600
+        )  # if empty, to hide the machine's, which may be strongSwan's
         for interface, text in (hostnames or {}).items():
             host.write(f"/etc/hostname.{interface}", text, mode=0o640)
         program = scripts_directory() / "secd"

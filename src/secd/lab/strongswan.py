@@ -166,9 +166,16 @@ class Charon:
         self.swanctl("--terminate", "--child" if child_only else "--ike", name, "--timeout", "5", check=False)
 
     def rekey(self, *, ike: str = "", child: str = "") -> None:
-        """Start a rekeying of an IKE SA or a CHILD_SA."""
-        what = ["--ike", ike] if ike else ["--child", child or "sec0"]
-        self.swanctl("--rekey", *what)
+        """Rekey the newest IKE SA, or CHILD_SA, of that name; asked by name, swanctl would rekey older ones too."""
+        ours = [sa for sa in self.list_sas() if sa.name == (ike or child or "sec0") and sa.state == "ESTABLISHED"]
+        if ike:
+            what, ids = "--ike-id", [sa.unique_id for sa in ours]
+        else:
+            what = "--child-id"
+            ids = [each.unique_id for sa in ours for each in sa.children if each.state == "INSTALLED"]
+        if not ids:
+            raise LabError(f"charon on {self.host.name} has nothing to rekey: {self.list_sas()}")
+        self.swanctl("--rekey", what, str(max(ids)))
 
     def list_sas(self) -> list[IkeSA]:
         """Give its SAs."""
