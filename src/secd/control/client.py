@@ -14,6 +14,7 @@ from secd.control.messages import (
     Accepted,
     AddConnection,
     AddManual,
+    Behaviour,
     LoadBegin,
     LoadCommit,
     Logged,
@@ -25,6 +26,7 @@ from secd.control.messages import (
     Reply,
     Reset,
     Rules,
+    SetBehaviour,
     ShowProcesses,
     ShowRules,
     ShowStatus,
@@ -48,17 +50,25 @@ def load(
     connections: Iterable[AddConnection],
     manual: Iterable[AddManual],
     mode: Literal["replace", "delete"] = "replace",
+    behaviour: Behaviour | None = None,
 ) -> Accepted | Refused:
     """Replace the rules of `source` (a file's real path, or `-`) by these, or take these away: all or nothing."""
     with _connect(secd_socket(), LOAD_TIMEOUT) as channel:
         # When it refuses before it has read everything, sending fails and its reason is waiting to be read.
         with suppress(ChannelError):
-            channel.send(LoadBegin(source, mode))
+            channel.send(LoadBegin(source, mode, behaviour or Behaviour()))
             for connection in connections:
                 channel.send(connection)
             for sa in manual:
                 channel.send(sa)
             channel.send(LoadCommit())
+        return _verdict(channel)
+
+
+def behave(behaviour: Behaviour) -> Accepted | Refused:
+    """Set what is so for every tunnel."""
+    with _connect(secd_socket()) as channel:
+        channel.send(SetBehaviour(behaviour))
         return _verdict(channel)
 
 

@@ -17,7 +17,7 @@ _MAX_OUTPUT = 64 * 1024
 
 
 async def load(etc: Path, log: Callable[[str, str, str], None]) -> bool:
-    """Run `sec netstart`, `ipsecctl -f` and `ikectl reload` if there is something for them in `etc`; say whether all went well."""
+    """Run `sec netstart`, `ipsecctl` and `ikectl` if `etc` has something for them; say whether all went well."""
     good = True
     for name, command in commands(etc):
         good = await _run(name, command, log) and good

@@ -57,9 +57,8 @@ class Load(msgspec.Struct):
         octets = len(msgspec.msgpack.encode(rule.connection))
         self.octets += octets
         if octets > MAX_CONNECTION:
-            self._fail(
-                f"{rule.connection.origin}: the rule has too many transforms or certificates ({octets} octets; {MAX_CONNECTION} are possible)"
-            )
+            text = f"the rule has too many transforms or certificates ({octets} octets, {MAX_CONNECTION} are possible)"
+            self._fail(f"{rule.connection.origin}: {text}")
         elif self.octets > MAX_CONFIGURATION:
             self._fail(f"{self.source}: the rules are too many and too long ({MAX_CONFIGURATION} octets are possible)")
         else:
