@@ -9,7 +9,7 @@ from tests.pair.network import ALICE, BOB, Nat, Network, Node, connection, match
 
 from secd.ike.contract import Send, UpdateSA
 from secd.ike.proposals import offer1
-from secd.ike.v1 import main_mode
+from secd.ike.v1 import offers
 from secd.ike.wire import vendorids
 from secd.ike.wire.iana import ExchangeType, NotifyType, ProtocolId
 from secd.ike.wire.isakmp import Header, encode_message
@@ -188,13 +188,13 @@ def test_every_dialect_of_nat_traversal_works(dialects: list[bytes], monkeypatch
     net.nats[INSIDE] = Nat(INSIDE, PUBLIC)
     alice = Node(net, INSIDE, [connection(INSIDE, BOB)], seed=1)
     bob = Node(net, BOB, [connection(BOB, None, mode="passive")], seed=2)
-    ours = main_mode._vendor_ids
+    ours = offers.vendor_ids
 
     def fewer(conn: object, dialect: str | None = None) -> list[object]:
         made = ours(conn, dialect)  # type: ignore[arg-type]
         return made if dialect is not None else [each for each in made if each.data in [*dialects, vendorids.DPD]]
 
-    monkeypatch.setattr(main_mode, "_vendor_ids", fewer)
+    monkeypatch.setattr(offers, "vendor_ids", fewer)
     bob.start(settled=True)
     alice.start()
     net.run(5)
@@ -217,14 +217,14 @@ def test_a_flood_of_first_messages_is_bounded_and_the_true_peer_still_gets_in() 
     bob = Node(net, BOB, [connection(BOB, None, mode="passive")], seed=2)
     bob.start(settled=True)
     rules = alice.connections[0]
-    offer = offer1(rules.phase1, 3600, main_mode.PSK)
+    offer = offer1(rules.phase1, 3600, offers.PSK)
     rng = random.Random(7)
     for number in range(3000):
         header = Header(rng.randbytes(8), bytes(8), ExchangeType.IDENTITY_PROTECTION)
         source = f"203.0.113.{number % 200}"
         data = encode_message(header, [offer])
         bob.do(lambda data=data, source=source: bob.speaker.receive(Datagram(BOB, 500, source, 500, data), net.now))
-    assert len(bob.checkpoints) <= main_mode.MAX_HALF_OPEN
+    assert len(bob.checkpoints) <= offers.MAX_HALF_OPEN
     assert len(bob.logs) < 50
     alice.start()
     assert net.run(150, until=lambda: matches(alice, bob))
@@ -235,13 +235,13 @@ def test_a_flood_of_first_messages_is_bounded_and_the_true_peer_still_gets_in() 
 def test_one_source_cannot_take_all_the_room() -> None:
     net, alice, bob = pair()
     bob.reconfigure(connection(BOB, None, mode="passive"))
-    offer = offer1(alice.connections[0].phase1, 3600, main_mode.PSK)
+    offer = offer1(alice.connections[0].phase1, 3600, offers.PSK)
     rng = random.Random(7)
     for _ in range(500):
         header = Header(rng.randbytes(8), bytes(8), ExchangeType.IDENTITY_PROTECTION)
         data = encode_message(header, [offer])
         bob.do(lambda data=data: bob.speaker.receive(Datagram(BOB, 500, "203.0.113.7", 500, data), net.now))
-    assert len(bob.checkpoints) == main_mode.MAX_HALF_OPEN_EACH
+    assert len(bob.checkpoints) == offers.MAX_HALF_OPEN_EACH
     bob.start(settled=True)
     alice.start()
     assert net.run(5, until=lambda: matches(alice, bob))

@@ -156,7 +156,7 @@ def test_a_peer_that_floods_with_quick_modes_gets_a_bounded_number_of_pairs() ->
 
 
 def test_a_peer_that_floods_with_main_modes_gets_a_bounded_number_of_sas() -> None:
-    from secd.ike.v1 import lifecycle, main_mode
+    from secd.ike.v1 import main_mode, tending
 
     def begin() -> None:
         session = context.newest("sec0")
@@ -172,7 +172,7 @@ def test_a_peer_that_floods_with_main_modes_gets_a_bounded_number_of_sas() -> No
         context.world.now = net.now
         alice.do(lambda: (begin(), alice.speaker._v1.settle()))
         net.run(0.5)
-    assert len(bob.checkpoints) <= lifecycle.MAX_SESSIONS + 1
+    assert len(bob.checkpoints) <= tending.MAX_SESSIONS + 1
     net.run(30)
     assert matches(alice, bob)
     assert len(bob.checkpoints) == 1

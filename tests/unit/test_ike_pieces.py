@@ -24,7 +24,7 @@ from secd.ike.retransmission import Flight
 from secd.ike.steps import ANSWER_TIMEOUT, Step, Steps, Unanswered, keyed_prf
 from secd.ike.timers import Timers
 from secd.ike.tunnel import LONGEST_PAUSE, Tunnel, fingerprint
-from secd.ike.v1 import main_mode
+from secd.ike.v1 import offers
 from secd.ike.wire.cursor import Reader, WireError
 from secd.ike.wire.iana import EncapsulationMode, IdType
 from secd.ike.wire.isakmp import encode_payloads, parse_payloads
@@ -211,11 +211,11 @@ def reread(payload: SAPayload) -> SAPayload:
 
 def test_an_offer_of_phase_1_is_read_back_as_it_was_meant() -> None:
     wanted = (Phase1Proposal(AES, "sha1", "modp3072"), Phase1Proposal(Cipher("3des"), "md5", "ecp256"))
-    offer = reread(proposals.offer1(wanted, 86_400, main_mode.PSK))
+    offer = reread(proposals.offer1(wanted, 86_400, offers.PSK))
     suites = [proposals.read1(choice.transform) for choice in proposals.offered1(offer)]
     assert [suite.encryption for suite in suites] == ["aes-128", "aes-192", "aes-256", "3des"]
     assert {suite.lifetime for suite in suites} == {86_400}
-    assert all(proposals.allows1(wanted, suite, main_mode.PSK) for suite in suites)
+    assert all(proposals.allows1(wanted, suite, offers.PSK) for suite in suites)
     assert not any(proposals.allows1(wanted, suite, 3) for suite in suites)
     assert suites[3].words() == "main auth hmac-md5 enc 3des group ecp256 lifetime 86400"
 
@@ -245,7 +245,7 @@ def test_more_transforms_than_one_octet_can_count_are_cut_off() -> None:
         for group in ("modp768", "modp1024", "modp1536", "modp2048", "modp3072", "modp4096", "modp6144", "modp8192",
                       "ecp224", "ecp256", "ecp384", "ecp521", "bp256", "bp384", "bp512", "curve25519", "modp2048")
     )  # fmt: skip
-    (proposal,) = reread(proposals.offer1(wanted, 3600, main_mode.PSK)).proposals
+    (proposal,) = reread(proposals.offer1(wanted, 3600, offers.PSK)).proposals
     assert 200 < len(proposal.transforms) <= proposals.MAX_TRANSFORMS
 
 
@@ -361,3 +361,18 @@ def test_a_responder_lifetime_of_odd_form_is_read_or_refused() -> None:
     with pytest.raises(WireError):
         proposals.notified_lifetime(b"\x00\x01\x00\x09")
     assert Reader(b"", "nothing").remaining == 0
+
+
+def test_a_peer_cannot_keep_us_busy_with_absurd_lifetimes() -> None:
+    suite = EspSuite("aes", 128, "hmac-sha1", "", lifetime=1, kilobytes=1)
+    bounded = proposals.limited(suite, 3600, 1)
+    assert bounded.lifetime == proposals.SHORTEST_LIFETIME
+    assert bounded.kilobytes == proposals.FEWEST_KILOBYTES
+    assert proposals.limited(EspSuite("aes", 128, "hmac-sha1", ""), 3600, 0).kilobytes == 0
+    assert proposals.limited(EspSuite("aes", 128, "hmac-sha1", ""), 3600, 0, 1800).lifetime == 1800
+
+
+def test_an_identity_that_is_none_equals_no_other() -> None:
+    odd = identities.of_peer(IDPayload(IdType.ID_IPV4_ADDR_RANGE, bytes(8)))
+    assert not identities.same(odd, Identity("prefix", "0.0.0.0/0"))
+    assert "0x07:" in identities.words(odd)

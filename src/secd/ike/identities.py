@@ -79,6 +79,14 @@ def from_payload(payload: IDPayload) -> Identity:
     raise WireError(f"identity of type {name_of(IdType, kind)} is of no use here", NotifyType.INVALID_ID_INFORMATION)
 
 
+def of_peer(payload: IDPayload) -> Identity:
+    """Whom a peer says that it is; what is no identity here is shown as it is, and equals none that can be written."""
+    try:
+        return from_payload(payload)
+    except WireError:
+        return Identity("asn1_dn", f"0x{payload.id_type:02x}:{payload.data[:64].hex()}")
+
+
 def words(identity: Identity) -> str:
     """As it is written after `srcid` and `dstid` in ipsec.conf."""
     if identity.type == "prefix":

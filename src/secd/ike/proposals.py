@@ -10,6 +10,7 @@ messages to people are made of.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -39,6 +40,9 @@ T = TypeVar("T")
 
 #: RFC 2407 §4.5: the lifetime of an SA whose offer names none, in seconds.
 DEFAULT_PHASE2_LIFETIME = 28_800
+#: What an SA lives at least, whatever the peer says: it must not keep us busy with rekeys.
+SHORTEST_LIFETIME = 10
+FEWEST_KILOBYTES = 1024
 #: Transforms of one proposal payload; the count is one octet.
 MAX_TRANSFORMS = 255
 
@@ -309,6 +313,13 @@ def fits(cipher: Cipher, name: str, bits: int) -> bool:
 def smaller(ours: int, theirs: int) -> int:
     """The smaller of two lifetimes, where 0 means none."""
     return min(ours, theirs) if ours and theirs else ours or theirs
+
+
+def limited(suite: EspSuite, *lifetimes: int) -> EspSuite:
+    """`suite` with the smallest of `lifetimes` in seconds, 0 being none; neither it nor the octets are absurdly few."""
+    seconds = functools.reduce(smaller, lifetimes)
+    kilobytes = max(suite.kilobytes, FEWEST_KILOBYTES) if suite.kilobytes else 0
+    return replace(suite, lifetime=max(seconds, SHORTEST_LIFETIME), kilobytes=kilobytes)
 
 
 def notified_lifetime(data: bytes) -> int:

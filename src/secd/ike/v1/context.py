@@ -29,6 +29,10 @@ from secd.ike.world import World
 from secd.sadb.messages import Datagram, Direction
 
 
+class Told(WireError):
+    """What is wrong has been explained to people already."""
+
+
 class Session:
     """An ISAKMP SA at work: the value that is kept, and what is not worth keeping."""
 

@@ -11,7 +11,7 @@ import hmac
 from secd.ike import explain
 from secd.ike.crypto.ikev1 import hash_1
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children, dpd, main_mode, quick_mode
+from secd.ike.v1 import children, dpd, offers, phase1, quick_mode
 from secd.ike.v1.context import Context, Message, Session
 from secd.ike.v1.state import AnswerSent, Gone, IdentitySent, ProposalSent, QuickMode
 from secd.ike.wire.cursor import WireError
@@ -40,7 +40,7 @@ def protected(ctx: Context, session: Session, message: Message) -> None:
     del session.sa.recent[:-REMEMBERED]
     session.heard = ctx.world.now
     follow(ctx, session, message)
-    main_mode.obey(ctx, session, chain)
+    phase1.obey(ctx, session, chain)
     for notification in chain.all(NotificationPayload):
         _notified(ctx, session, notification)
     for delete in chain.all(DeletePayload):
@@ -107,7 +107,7 @@ def _hint(ctx: Context, session: Session, kind: int) -> None:
             dpd.hurry(ctx, session)
     elif session.sa.role == "initiator":
         if kind == NotifyType.NO_PROPOSAL_CHOSEN and not isinstance(state, IdentitySent):
-            offered = main_mode.offered(tunnel.connection)
+            offered = offers.offered(tunnel.connection)
             text = explain.offer_refused(session.sa.endpoint.remote, offered, tunnel.connection.origin)
             ctx.complain([tunnel], "proposal-mismatch", text)
         elif isinstance(state, IdentitySent):

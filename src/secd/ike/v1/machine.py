@@ -12,8 +12,8 @@ from secd.ike.contract import Answer, InstalledSA, SAKind, SaveCheckpoint
 from secd.ike.retransmission import Flight
 from secd.ike.steps import Step, Unanswered
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children, dpd, informational, lifecycle, main_mode, quick_mode
-from secd.ike.v1.context import Context, Message, Session
+from secd.ike.v1 import children, dpd, informational, lifecycle, main_mode, quick_mode, tending
+from secd.ike.v1.context import Context, Message, Session, Told
 from secd.ike.v1.state import IsakmpSA
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, name_of
@@ -80,6 +80,8 @@ class Machine:
 
     def _unacceptable(self, session: Session, key: str, error: WireError) -> None:
         """A message was passed over; it may have been forged, so nothing else happens."""
+        if isinstance(error, Told):
+            return
         where = session.sa.endpoint.remote
         self.world.log_stranger("info", "unacceptable", f"{key} message from {where}: {error}", session.sa.tunnel)
 
@@ -221,7 +223,7 @@ class Machine:
             newest = self.ctx.newest(tunnel.name)
             if newest is not None:
                 self.world.working(newest.id)
-            lifecycle.attempt(self.ctx, self, tunnel)
+            tending.attempt(self.ctx, self, tunnel)
 
     def given_up(self, owners: list[str]) -> None:
         """Questions of these were left unanswered."""
@@ -240,7 +242,7 @@ class Machine:
             for name in names:
                 tunnel = self.world.tunnels.get(name)
                 if tunnel is not None:
-                    lifecycle.tend(ctx, tunnel)
+                    tending.tend(ctx, tunnel)
         for session in ctx.touched.values():
             self._keep(session)
         ctx.touched.clear()
@@ -306,7 +308,7 @@ class Machine:
         """End everything of a tunnel, and say so to the peer."""
         for session in self.ctx.of(tunnel.name):
             self.world.working(session.id)
-        lifecycle.drop_all(self.ctx, tunnel, reason, tell=True)
+        tending.drop_all(self.ctx, tunnel, reason, tell=True)
 
     def rekey(self, tunnel: Tunnel, what: SAKind) -> str:
         """Let the time of a rekey be now; gives why that cannot be, or ""."""

@@ -21,8 +21,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from msgspec.structs import replace
-
 from secd.ike import explain, identities, nat, proposals
 from secd.ike.crypto.groups import group
 from secd.ike.crypto.ikev1 import hash_1, hash_2, hash_3
@@ -30,15 +28,15 @@ from secd.ike.proposals import EspSuite
 from secd.ike.retransmission import Flight, fraction, received, sent
 from secd.ike.steps import Step, key_pair, reserve_spi, shared_secret
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children
+from secd.ike.v1 import children, quick_offers
 from secd.ike.v1.context import Context, Message, Session
 from secd.ike.v1.state import AnswerSent, Child, ConfirmationSent, Finished, ProposalSent, QuickMode
-from secd.ike.wire.cursor import WireError, Writer
-from secd.ike.wire.iana import EncapsulationMode, ExchangeType, IpsecAttribute, LifeType, NotifyType, ProtocolId
+from secd.ike.wire.cursor import WireError
+from secd.ike.wire.iana import EncapsulationMode, ExchangeType, NotifyType, ProtocolId
 from secd.ike.wire.isakmp import Chain, encode_payloads
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import HashPayload, IDPayload, KEPayload, NoncePayload, NotificationPayload
-from secd.ike.wire.sa import SAPayload, attribute, write_attributes
+from secd.ike.wire.sa import SAPayload
 
 #: Seconds until an unfinished quick mode is given up, and for which a finished one is remembered.
 LIMIT = 75.0
@@ -111,12 +109,12 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode
     expected = hash_2(session.prf, session.keys.skeyid_a, message_id, state.nonce, chain.after_first)
     _verify(chain, expected)
     nonce_r = chain.one(NoncePayload).body
-    suite, spi_out = _chosen(state, chain.one(SAPayload))
-    _expect_any(chain, required=False)
+    suite, spi_out = quick_offers.chosen(state, chain.one(SAPayload))
+    quick_offers.expect_any(chain, required=False)
     secret = b""
     if state.private:
         secret = yield from shared_secret(suite.group, state.private, chain.one(KEPayload).body)
-    suite = replace(suite, lifetime=proposals.smaller(suite.lifetime, _notified_lifetime(chain)))
+    suite = proposals.limited(suite, suite.lifetime, quick_offers.notified_lifetime(chain))
     session.heard = ctx.world.now
     quick.iv = after.iv
     nonces = (state.nonce, nonce_r)
@@ -151,8 +149,8 @@ def respond(ctx: Context, session: Session, tunnel: Tunnel, message: Message) ->
 
 def _answer(ctx: Context, session: Session, tunnel: Tunnel, opened: Opened) -> Step[None]:
     chain, message_id = opened.chain, opened.message.header.message_id
-    _check_selectors(ctx, session, tunnel, chain)
-    choice, suite = _choose(ctx, session, tunnel, chain.one(SAPayload))
+    quick_offers.check_selectors(ctx, session, tunnel, chain)
+    choice, suite = quick_offers.choose(ctx, session, tunnel, chain.one(SAPayload))
     nonce_i = chain.one(NoncePayload).body
     spi_out = int.from_bytes(choice.spi, "big")
     if len(choice.spi) != 4 or spi_out < 256:
@@ -176,7 +174,7 @@ def _answer(ctx: Context, session: Session, tunnel: Tunnel, opened: Opened) -> S
     payloads += chain.all(IDPayload)
     offered = proposals.read2(choice.transform).lifetime
     if suite.lifetime < (offered or proposals.DEFAULT_PHASE2_LIFETIME):
-        payloads.append(_responder_lifetime(spi, suite.lifetime))
+        payloads.append(quick_offers.responder_lifetime(spi, suite.lifetime))
     hashed = hash_2(session.prf, session.keys.skeyid_a, message_id, nonce_i, encode_payloads(payloads))
     quick = QuickMode(AnswerSent(spi, nonce_i, nonce_r, outbound), opened.iv, Flight(), ctx.world.now + LIMIT)
     remember(ctx, session, message_id, quick)
@@ -296,72 +294,6 @@ def _or_refuse(ctx: Context, session: Session, chain: Chain, step: Step[None]) -
         raise
 
 
-def _check_selectors(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain) -> None:
-    """Exactly 0.0.0.0/0 on both sides."""
-    ids = chain.all(IDPayload)
-    theirs, ours = ids if len(ids) == 2 else (None, None)
-    if identities.is_any(theirs) and identities.is_any(ours):
-        return
-    text = explain.wrong_selectors(session.sa.endpoint.remote, theirs, ours)
-    ctx.world.log_once(tunnel, "error", "selector-mismatch", text)
-    if tunnel.up_since is None:
-        tunnel.reason = text
-    raise WireError("selectors are not 0.0.0.0/0 <-> 0.0.0.0/0", NotifyType.INVALID_ID_INFORMATION)
-
-
-def _expect_any(chain: Chain, *, required: bool) -> None:
-    """The selectors that the responder returns must be those we sent."""
-    ids = chain.all(IDPayload)
-    if (required or ids) and (len(ids) != 2 or not all(identities.is_any(each) for each in ids)):
-        raise WireError("other selectors than 0.0.0.0/0 came back", NotifyType.INVALID_ID_INFORMATION)
-
-
-def _choose(ctx: Context, session: Session, tunnel: Tunnel, offer: SAPayload) -> tuple[proposals.Choice, EspSuite]:
-    """The first transform of the peer's that the connection allows."""
-    connection, modes = tunnel.connection, _modes(session)
-    choices = list(proposals.offered2(offer))
-    for choice in choices:
-        suite = proposals.read2(choice.transform)
-        if proposals.allows2(connection.phase2, suite, esn=connection.esn, modes=modes):
-            offered = suite.lifetime or proposals.DEFAULT_PHASE2_LIFETIME
-            return choice, replace(suite, lifetime=proposals.smaller(connection.phase2_lifetime, offered))
-    accepted = proposals.accepted2(connection.phase2, connection.phase2_lifetime, esn=connection.esn, mode=modes[0])
-    offered_suites = [proposals.read2(each.transform) for each in choices]
-    text = explain.no_proposal(session.sa.endpoint.remote, offered_suites, accepted, connection.origin)
-    ctx.world.log_once(tunnel, "error", "proposal-mismatch", text)
-    if tunnel.up_since is None:
-        tunnel.reason = text
-    raise WireError("no proposal is acceptable", NotifyType.NO_PROPOSAL_CHOSEN)
-
-
-def _modes(session: Session) -> list[int]:
-    """The encapsulation modes that can work, the one that we would offer first.
-
-    That is about the float, not about what we think of NATs: a peer that has floated, for reasons of its own even,
-    can have UDP, and one that has not cannot be behind a NAT.
-    """
-    sa = session.sa
-    floated = bool(sa.nat.dialect) and sa.endpoint.local_port == nat.NAT_T_PORT
-    udp = [nat.udp_mode(sa.nat.dialect), *proposals.UDP_MODES] if floated else []
-    plain = [EncapsulationMode.TUNNEL] if not floated or not sa.nat.found else []
-    return [*udp, *plain] if sa.nat.found else [*plain, *udp]
-
-
-def _chosen(state: ProposalSent, answer: SAPayload) -> tuple[EspSuite, int]:
-    """The transform and the SPI that the responder has chosen; the transform must be one of those we offered."""
-    choices = list(proposals.offered2(answer))
-    if len(choices) != 1:
-        raise WireError(f"{len(choices)} transforms were chosen, expected one", NotifyType.BAD_PROPOSAL_SYNTAX)
-    suite = proposals.read2(choices[0].transform)
-    offered = next((each for each in state.suites if proposals.same2(each, suite)), None)
-    if offered is None:
-        raise WireError(f"`{suite.words()}` was chosen, which was not offered", NotifyType.NO_PROPOSAL_CHOSEN)
-    spi = int.from_bytes(choices[0].spi, "big")
-    if len(choices[0].spi) != 4 or spi < 256:
-        raise WireError(f"SPI 0x{choices[0].spi.hex()} cannot be used", NotifyType.INVALID_SPI)
-    return replace(suite, lifetime=proposals.smaller(offered.lifetime, suite.lifetime)), spi
-
-
 def _child(ctx: Context, session: Session, suite: EspSuite, spis: tuple[int, int], *, ours: bool) -> Child:
     now = ctx.world.now
     low, high = REKEY_INITIATOR if ours else REKEY_RESPONDER
@@ -391,25 +323,6 @@ def _verify(chain: Chain, expected: bytes) -> None:
     first = chain.payloads[0] if chain.payloads else None
     if not isinstance(first, HashPayload) or not hmac.compare_digest(first.data, expected):
         raise WireError("the hash does not agree", NotifyType.INVALID_HASH_INFORMATION)
-
-
-def _notified_lifetime(chain: Chain) -> int:
-    return min(
-        (
-            seconds
-            for each in chain.all(NotificationPayload)
-            if each.notify_type == NotifyType.RESPONDER_LIFETIME and (seconds := proposals.notified_lifetime(each.data))
-        ),
-        default=0,
-    )
-
-
-def _responder_lifetime(spi: int, seconds: int) -> NotificationPayload:
-    writer = Writer()
-    kind = attribute(IpsecAttribute.SA_LIFE_TYPE, LifeType.SECONDS)
-    write_attributes(writer, (kind, attribute(IpsecAttribute.SA_LIFE_DURATION, seconds)))
-    octets = spi.to_bytes(4, "big")
-    return NotificationPayload(NotifyType.RESPONDER_LIFETIME, ProtocolId.PROTO_IPSEC_ESP, octets, writer.getvalue())
 
 
 def _sealed(ctx: Context, session: Session, message_id: int, quick: QuickMode, payloads: list[Payload]) -> bytes:

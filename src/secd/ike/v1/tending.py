@@ -1,0 +1,151 @@
+"""A tunnel as a whole: who holds its pairs, whether somebody is at work on it, and bringing it up again.
+
+`tend` derives all it does from the state as it stands after a step, so it does not matter what the step was.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from secd.ike import nat
+from secd.ike.connection import Connection, PreSharedKey
+from secd.ike.steps import Step
+from secd.ike.tunnel import Tunnel
+from secd.ike.v1 import children, dpd, main_mode, offers, quick_mode
+from secd.ike.v1.context import Context, Session
+from secd.ike.v1.state import Endpoint, Gone, KeySent, OfferSent
+
+#: Seconds for which the responder of a main mode leaves quick mode to the initiator.
+COURTESY = 3.0
+#: ISAKMP SAs of one tunnel.
+MAX_SESSIONS = 4
+
+
+class Runner(Protocol):
+    """Begins steps that wait."""
+
+    def begin(self, session: Session, key: str, step: Step[None]) -> None:
+        """Run `step` to its first question."""
+
+
+def drop_all(ctx: Context, tunnel: Tunnel, reason: str, *, tell: bool) -> None:
+    """End everything of a tunnel."""
+    for session in ctx.of(tunnel.name):
+        children.destroy(ctx, session, tell=tell)
+    tunnel.down(reason, ctx.world.now)
+    ctx.tend(tunnel.name)
+
+
+def tend(ctx: Context, tunnel: Tunnel) -> None:
+    """Look at a tunnel after a step."""
+    if children.newest(ctx, tunnel.name) is None:
+        for session in ctx.of(tunnel.name):
+            quick_mode.wait_no_longer(ctx, session)
+    _gather(ctx, tunnel)
+    for session in ctx.of(tunnel.name):
+        dpd.schedule(ctx, session)
+        if session.sa.established and session.sa.nat.here and session.keepalive_at is None:
+            session.keepalive_at = ctx.world.now + nat.KEEPALIVE
+    up = children.newest(ctx, tunnel.name) is not None
+    if up and tunnel.up_since is None:
+        ctx.world.log("info", tunnel.name, "up", f"{tunnel.connection.iface} is up")
+        tunnel.up(ctx.world.now)
+    elif not up and tunnel.up_since is not None:
+        tunnel.down(tunnel.reason or "the SAs are gone", ctx.world.now)
+        ctx.world.log("warning", tunnel.name, "down", f"{tunnel.connection.iface} is down: {tunnel.reason}")
+    if up and ctx.newest(tunnel.name) is not None:
+        tunnel.attempt_at = None
+    else:
+        _bring_up(ctx, tunnel)
+    ctx.world.timers.set(f"tunnel {tunnel.name}", tunnel.attempt_at)
+
+
+def attempt(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
+    """The time has come to try to bring a tunnel up."""
+    tunnel.attempt_at = None
+    ctx.tend(tunnel.name)
+    pair, newest = children.newest(ctx, tunnel.name), ctx.newest(tunnel.name)
+    if _busy(ctx, tunnel) or (pair is not None and newest is not None):
+        return
+    if newest is not None:
+        runner.begin(newest, "quick", quick_mode.start(ctx, newest, tunnel))
+        return
+    connection = tunnel.connection
+    obstacle = _obstacle(connection)
+    if obstacle or connection.peer is None:
+        tunnel.failed(obstacle, ctx.world.now, ctx.world.random)
+        ctx.world.log_once(tunnel, "error", "unsupported", obstacle)
+        return
+    where = Endpoint(connection.local or "", nat.IKE_PORT, connection.peer, nat.IKE_PORT)
+    main_mode.start(ctx, tunnel, where if pair is None else pair[0].sa.endpoint, rekeying=pair is not None)
+
+
+def _obstacle(connection: Connection) -> str:
+    """Why a connection cannot be tried at all."""
+    if connection.version != 1:
+        return f"{connection.origin}: IKEv2 is not supported yet"
+    if connection.exchange != "main":
+        return f"{connection.origin}: aggressive mode is not supported yet; write `main`"
+    if not isinstance(connection.auth, PreSharedKey):
+        return f"{connection.origin}: signatures are not supported yet; write `psk KEY`"
+    if not offers.offered(connection):
+        return f"{connection.origin}: no `main` proposal can be used"
+    return ""
+
+
+def _bring_up(ctx: Context, tunnel: Tunnel) -> None:
+    """There is no usable pair, or no ISAKMP SA: somebody has to be at work, or an attempt planned."""
+    if _busy(ctx, tunnel) or not (tunnel.starts or tunnel.once):
+        tunnel.attempt_at = None
+        return
+    tunnel.plan(ctx.world.now, ctx.world.random)
+    newest = ctx.newest(tunnel.name)
+    if newest is not None and newest.sa.role == "responder" and tunnel.attempt_at is not None:
+        tunnel.attempt_at = max(tunnel.attempt_at, newest.since + COURTESY)
+
+
+def _gather(ctx: Context, tunnel: Tunnel) -> None:
+    """The newest session holds the pairs; main modes that it makes needless, and dead sessions without pairs, go."""
+    newest = ctx.newest(tunnel.name)
+    if newest is not None:
+        others = [each for each in ctx.of(tunnel.name) if each is not newest]
+        children.adopt(ctx, newest, others)
+        _replace_stale(ctx, newest)
+        for other in others:
+            early = isinstance(other.sa.phase1, OfferSent | KeySent)
+            if early and (not other.sa.rekeying or newest.since > other.sa.created):
+                ctx.remove(other)
+        _limit(ctx, [each for each in others if each.sa.established and each.id in ctx.sessions])
+    for session in ctx.of(tunnel.name):
+        if isinstance(session.sa.phase1, Gone) and not session.sa.children:
+            ctx.remove(session)
+
+
+def _replace_stale(ctx: Context, session: Session) -> None:
+    """Pairs whose ISAKMP SA ended before there was another: the peer may have dropped them with it."""
+    for child in session.sa.children:
+        if child.stale and child.usable:
+            child.stale = False
+            child.rekey_at = ctx.world.now
+
+
+def _limit(ctx: Context, established: list[Session]) -> None:
+    for session in established[: max(0, len(established) + 1 - MAX_SESSIONS)]:
+        children.destroy(ctx, session, tell=True)
+
+
+def unfinished(ctx: Context, tunnel: Tunnel) -> bool:
+    """Whether a main mode of ours is under way."""
+    return any(
+        each.sa.role == "initiator" and not each.sa.established and not isinstance(each.sa.phase1, Gone)
+        for each in ctx.of(tunnel.name)
+    )
+
+
+def at_work(ctx: Context, session: Session) -> bool:
+    """Whether a quick mode is under way, of either side."""
+    return bool(quick_mode.in_progress(session)) or ctx.world.steps.busy(session.id, "quick")
+
+
+def _busy(ctx: Context, tunnel: Tunnel) -> bool:
+    return unfinished(ctx, tunnel) or any(at_work(ctx, each) for each in ctx.of(tunnel.name) if each.sa.established)
