@@ -1,4 +1,4 @@
-"""The tests of ESP find the engine's test hosts where the engine's own tests have them."""
+"""The tests of ESP and of recordings find their helpers where the unit tests have them."""
 
 import sys
 from pathlib import Path

@@ -59,7 +59,10 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Reassembly:
-    """The fragments of one message so far: a value, which the caller keeps by direction and message id."""
+    """The fragments of one message so far: a value, which the caller keeps for a message id.
+
+    Requests and responses have the same ids: they are kept apart.
+    """
 
     total: int = 0
     first: int = PayloadType.NONE
