@@ -7,15 +7,29 @@ from pathlib import Path
 
 import pytest
 
+from secd.cli.ikectl import USAGE as IKECTL_USAGE
 from secd.cli.ipsecctl import USAGE
 from secd.cli.sec import help_text
 from secd.conf.hostname import parse_hostname
 from secd.conf.hostname_words import ifconfig_settings
+from secd.conf.iked import compile as iked_compile
+from secd.conf.iked import grammar as iked_grammar
+from secd.conf.iked.credentials import CredentialsError
 from secd.conf.ipsec.compile import compile_rules
 from secd.conf.ipsec.grammar import parse_text
 
 MAN = Path(__file__).parents[2] / "man"
 PAGES = sorted(MAN.glob("*.[1-9]"))
+
+
+class NoKeys:
+    """A store without any key."""
+
+    def credentials(self, *_):
+        raise CredentialsError("no keys here")
+
+    def distinguished_name(self, text):
+        raise CredentialsError("no keys here")
 
 
 def examples(page: str) -> list[str]:
@@ -25,9 +39,9 @@ def examples(page: str) -> list[str]:
     return [block.replace("\\e", "\\").replace("\\&", "") for block in blocks]
 
 
-def test_all_six_pages_are_there():
+def test_all_eight_pages_are_there():
     assert [page.name for page in PAGES] == [
-        "hostname.sec.5", "ipsec.conf.5", "ipsecctl.8", "sec.4", "sec.8", "secd.8",
+        "hostname.sec.5", "ikectl.8", "iked.conf.5", "ipsec.conf.5", "ipsecctl.8", "sec.4", "sec.8", "secd.8",
     ]  # fmt: skip
 
 
@@ -55,6 +69,20 @@ def test_an_example_of_ipsec_conf_passes_ipsecctl(text: str):
     command = [sys.executable, "-m", "secd.cli.ipsecctl", "-n", "-f", "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("text", examples("iked.conf.5"))
+def test_an_example_of_iked_conf_is_understood(text: str):
+    parsed = iked_grammar.parse_text(text)
+    assert [str(each) for each in parsed.diagnostics.all] == []
+    compiled = iked_compile.compile_policies(parsed, NoKeys)
+    assert [str(each) for each in compiled.diagnostics.all] == [] or "no keys here" in str(compiled.diagnostics.all[0])
+
+
+def test_the_commands_of_ikectl_are_in_its_manual():
+    words = set(re.findall(r"[a-z]+", IKECTL_USAGE)) - {"usage", "ikectl", "arg", "dir", "see", "macro", "value"}
+    said = (MAN / "ikectl.8").read_text()
+    assert [word for word in sorted(words) if word not in said] == []
 
 
 def test_the_files_that_the_readme_shows_are_understood():
