@@ -12,8 +12,11 @@ from secd.ike.connection import Connection
 from secd.ike.contract import Answer, ConnectionStatus, InstalledSA, Output, RequestId, SAKind
 from secd.ike.steps import Random
 from secd.ike.tunnel import Tunnel, fingerprint
-from secd.ike.v1.machine import Machine
-from secd.ike.v1.status import describe
+from secd.ike.v1.machine import Machine as Machine1
+from secd.ike.v1.status import describe as describe1
+from secd.ike.v2.context import PREFIX as PREFIX2
+from secd.ike.v2.machine import Machine as Machine2
+from secd.ike.v2.status import describe as describe2
 from secd.ike.wire.isakmp import major_version
 from secd.ike.world import World
 from secd.sadb.messages import Datagram, Expire, InterfaceChange, NewMapping
@@ -32,7 +35,8 @@ class Speaker:
     def __init__(self, random: Random, working: Callable[[str | None], None] = _nobody) -> None:
         """`random(n)` gives n random octets; `working` is told which SA is being worked on."""
         self._world = World(random, working)
-        self._v1 = Machine(self._world)
+        self._v1 = Machine1(self._world)
+        self._v2 = Machine2(self._world)
         self._started: float | None = None
 
     # -- inputs -------------------------------------------------------------------------------------------
@@ -45,25 +49,28 @@ class Speaker:
         for name, tunnel in list(tunnels.items()):
             connection = wanted.get(name)
             if connection is None or fingerprint(connection) != tunnel.fingerprint:
-                self._v1.drop(tunnel, "its rule has changed or gone")
-                self._v1.settle()
+                self._machine(tunnel).drop(tunnel, "its rule has changed or gone")
+                self._settle()
                 self._world.timers.set(f"tunnel {name}", None)
                 del tunnels[name]
         for name, connection in wanted.items():
             if name in tunnels:
+                tunnels[name] = tunnels.pop(name)  # in the order of the configuration: of IKEv2's the last match wins
                 tunnels[name].reconfigure(connection)
             else:
                 tunnels[name] = Tunnel(connection)
                 tunnels[name].restart(now, once=self._starting(now))
-            self._v1.ctx.tend(name)
+            self._machine(tunnels[name]).ctx.tend(name)
         self._v1.configured()
-        self._v1.settle()
+        self._v2.configured()
+        self._settle()
 
     def restore(self, checkpoint_id: str, data: bytes, now: float) -> None:
         """Take up an IKE SA of an earlier life.  Raises what `msgspec` raises when the data is none of ours."""
         self._at(now)
-        self._v1.restore(checkpoint_id, data)
-        self._v1.settle()
+        machine = self._v2 if checkpoint_id.startswith(PREFIX2) else self._v1
+        machine.restore(checkpoint_id, data)
+        self._settle()
 
     def receive(self, datagram: Datagram, now: float) -> None:
         """An IKE message came."""
@@ -71,43 +78,53 @@ class Speaker:
         version = major_version(datagram.data)
         if version == 1:
             self._v1.receive(datagram)
+        elif version == 2:
+            self._v2.receive(datagram)
         elif version is not None:
-            text = f"message of IKE version {version} from {datagram.remote}: only version 1 is spoken here"
+            text = f"message of IKE version {version} from {datagram.remote}: versions 1 and 2 are spoken here"
             self._world.log_stranger("info", "version", text)
-        self._v1.settle()
+        self._settle()
 
     def answer(self, request_id: RequestId, answer: Answer, now: float) -> None:
         """A request was answered; answers that nobody waits for any more are passed over."""
         self._at(now)
-        self._v1.resume(request_id, answer)
-        self._v1.settle()
+        machine = self._v2 if self._v2.expects(request_id) else self._v1
+        machine.resume(request_id, answer)
+        self._settle()
 
     def event(self, event: Expire | NewMapping | InterfaceChange, now: float) -> None:
         """Something happened in the data plane."""
         self._at(now)
         if isinstance(event, Expire):
             self._v1.expired(event)
+            self._v2.expired(event)
         elif isinstance(event, NewMapping):
             self._v1.mapped(event)
-        self._v1.settle()
+            self._v2.mapped(event)
+        self._settle()
 
     def handle_timer(self, now: float) -> None:
         """Do what has become due."""
         self._at(now)
         for name in self._world.timers.pop_due(now):
-            self._v1.on_time(name)
-            self._v1.settle()
-        self._v1.given_up(self._world.steps.give_up(now))
-        self._v1.settle()
+            tunnel = self._world.tunnels.get(name.removeprefix("tunnel "))
+            of_version_2 = name.startswith(PREFIX2) if tunnel is None else tunnel.connection.version == 2
+            machine = self._v2 if of_version_2 else self._v1
+            machine.on_time(name)
+            self._settle()
+        owners = self._world.steps.give_up(now)
+        self._v1.given_up(owners)
+        self._v2.given_up(owners)
+        self._settle()
 
     def reset(self, name: str | None, now: float) -> bool:
         """Drop a tunnel's SAs (None: all), telling the peer, and start again if it is active."""
         self._at(now)
         tunnels = [each for each in self._world.tunnels.values() if name in (None, each.name)]
         for tunnel in tunnels:
-            self._v1.drop(tunnel, "reset")
+            self._machine(tunnel).drop(tunnel, "reset")
             tunnel.restart(now)
-            self._v1.settle()
+            self._settle()
         return bool(tunnels) or name is None
 
     def rekey(self, name: str, what: SAKind, now: float) -> str:
@@ -122,17 +139,21 @@ class Speaker:
         """Say goodbye to every peer; nothing starts again."""
         self._at(now)
         for name, tunnel in list(self._world.tunnels.items()):
-            self._v1.drop(tunnel, "secd ends")
+            if tunnel.connection.version == 2:
+                self._v2.drop(tunnel, "secd ends", repeat=False)
+            else:
+                self._v1.drop(tunnel, "secd ends")
             self._world.timers.set(f"tunnel {name}", None)
             del self._world.tunnels[name]
-            self._v1.settle()
+            self._settle()
 
     def abandon(self, checkpoint_id: str, now: float) -> None:
         """Forget the IKE SA of this checkpoint without a word; never raises."""
         self._at(now)
         self._world.outbox.drop_step()
         self._v1.abandon(checkpoint_id)
-        self._v1.settle()
+        self._v2.abandon(checkpoint_id)
+        self._settle()
 
     # -- outputs ------------------------------------------------------------------------------------------
 
@@ -147,11 +168,23 @@ class Speaker:
 
     def status(self, now: float) -> list[ConnectionStatus]:
         """Every tunnel as it stands."""
-        return [describe(self._v1.ctx, tunnel, now) for tunnel in self._world.tunnels.values()]
+        return [
+            describe2(self._v2.ctx, tunnel, now)
+            if tunnel.connection.version == 2
+            else describe1(self._v1.ctx, tunnel, now)
+            for tunnel in self._world.tunnels.values()
+        ]
 
     def installed(self) -> list[InstalledSA]:
         """Every SA that is believed to be in the data plane."""
-        return self._v1.installed()
+        return self._v1.installed() + self._v2.installed()
+
+    def _machine(self, tunnel: Tunnel) -> Machine1 | Machine2:
+        return self._v2 if tunnel.connection.version == 2 else self._v1
+
+    def _settle(self) -> None:
+        self._v1.settle()
+        self._v2.settle()
 
     def _at(self, now: float) -> None:
         self._world.now = now
