@@ -23,6 +23,8 @@ from secd.ike.contract import (
     ComputeSharedSecret,
     DeleteSA,
     DropCheckpoint,
+    Encapsulate,
+    Encapsulation,
     GenerateKeyPair,
     KeyPair,
     LastUse,
@@ -154,7 +156,7 @@ class Node:
         spoken: set[str] = set()
         for output in outputs:
             if isinstance(output, Send):
-                spoken |= {f"v1-{output.data[:8].hex()}", f"v1-{output.data[8:16].hex()}"}
+                spoken |= {f"{version}-{spi.hex()}" for version in ("v1", "v2") for spi in _spis(output.data)}
             elif isinstance(output, SaveCheckpoint):
                 assert output.id not in spoken, "a checkpoint came after the datagram that depends on it"
 
@@ -217,10 +219,17 @@ class Node:
                     return SharedSecret(group(name).shared(private, public))
                 except InvalidPublicValue as error:
                     return ComputeFailed(str(error))
-            case ComputePRF(_, key, hash_name, data):
+            case Encapsulate(_, name, seed, public):
+                try:
+                    made = group(name).encapsulate(seed, public)
+                except InvalidPublicValue as error:
+                    return ComputeFailed(str(error))
+                return Encapsulation(made.public, made.secret)
+            case ComputePRF(_, key, hash_name, data, pad):
                 if key not in self.keys:
                     return ComputeFailed("no such key")
-                return PRFResult(hash_named(hash_name).prf(self.keys[key], data))
+                prf, secret = hash_named(hash_name).prf, self.keys[key]
+                return PRFResult(prf(prf(secret, pad) if pad else secret, data))
             case QueryLastUse(_, spi, _):
                 entry = self.sas.get((spi, "in"))
                 used = entry.used if entry is not None else None
@@ -255,6 +264,11 @@ class Node:
             del self.sas[spi, direction]
             self.order.remove((spi, direction))
         self.do(lambda: self.speaker.event(Expire(entry.sa, kind), self.net.now))  # type: ignore[arg-type]
+
+
+def _spis(data: bytes) -> tuple[bytes, bytes]:
+    """The cookies, or SPIs, of an IKE message."""
+    return data[:8], data[8:16]
 
 
 @dataclass

@@ -49,8 +49,9 @@ class Speaker:
         for name, tunnel in list(tunnels.items()):
             connection = wanted.get(name)
             if connection is None or fingerprint(connection) != tunnel.fingerprint:
-                self._machine(tunnel).drop(tunnel, "its rule has changed or gone")
-                self._settle()
+                machine = self._machine(tunnel)
+                machine.drop(tunnel, "its rule has changed or gone")
+                machine.settle()
                 self._world.timers.set(f"tunnel {name}", None)
                 del tunnels[name]
         for name, connection in wanted.items():
@@ -61,47 +62,45 @@ class Speaker:
                 tunnels[name] = Tunnel(connection)
                 tunnels[name].restart(now, once=self._starting(now))
             self._machine(tunnels[name]).ctx.tend(name)
-        self._v1.configured()
-        self._v2.configured()
-        self._settle()
+        for each in (self._v1, self._v2):
+            each.configured()
+            each.settle()
 
     def restore(self, checkpoint_id: str, data: bytes, now: float) -> None:
         """Take up an IKE SA of an earlier life.  Raises what `msgspec` raises when the data is none of ours."""
         self._at(now)
         machine = self._v2 if checkpoint_id.startswith(PREFIX2) else self._v1
         machine.restore(checkpoint_id, data)
-        self._settle()
+        machine.settle()
 
     def receive(self, datagram: Datagram, now: float) -> None:
         """An IKE message came."""
         self._at(now)
         version = major_version(datagram.data)
-        if version == 1:
-            self._v1.receive(datagram)
-        elif version == 2:
-            self._v2.receive(datagram)
+        machine = self._v2 if version == 2 else self._v1
+        if version in (1, 2):
+            machine.receive(datagram)
         elif version is not None:
             text = f"message of IKE version {version} from {datagram.remote}: versions 1 and 2 are spoken here"
             self._world.log_stranger("info", "version", text)
-        self._settle()
+        machine.settle()
 
     def answer(self, request_id: RequestId, answer: Answer, now: float) -> None:
         """A request was answered; answers that nobody waits for any more are passed over."""
         self._at(now)
         machine = self._v2 if self._v2.expects(request_id) else self._v1
         machine.resume(request_id, answer)
-        self._settle()
+        machine.settle()
 
     def event(self, event: Expire | NewMapping | InterfaceChange, now: float) -> None:
         """Something happened in the data plane."""
         self._at(now)
-        if isinstance(event, Expire):
-            self._v1.expired(event)
-            self._v2.expired(event)
-        elif isinstance(event, NewMapping):
-            self._v1.mapped(event)
-            self._v2.mapped(event)
-        self._settle()
+        for machine in (self._v1, self._v2):
+            if isinstance(event, Expire):
+                machine.expired(event)
+            elif isinstance(event, NewMapping):
+                machine.mapped(event)
+            machine.settle()
 
     def handle_timer(self, now: float) -> None:
         """Do what has become due."""
@@ -111,20 +110,21 @@ class Speaker:
             of_version_2 = name.startswith(PREFIX2) if tunnel is None else tunnel.connection.version == 2
             machine = self._v2 if of_version_2 else self._v1
             machine.on_time(name)
-            self._settle()
+            machine.settle()
         owners = self._world.steps.give_up(now)
-        self._v1.given_up(owners)
-        self._v2.given_up(owners)
-        self._settle()
+        for each in (self._v1, self._v2):
+            each.given_up(owners)
+            each.settle()
 
     def reset(self, name: str | None, now: float) -> bool:
         """Drop a tunnel's SAs (None: all), telling the peer, and start again if it is active."""
         self._at(now)
         tunnels = [each for each in self._world.tunnels.values() if name in (None, each.name)]
         for tunnel in tunnels:
-            self._machine(tunnel).drop(tunnel, "reset")
+            machine = self._machine(tunnel)
+            machine.drop(tunnel, "reset")
             tunnel.restart(now)
-            self._settle()
+            machine.settle()
         return bool(tunnels) or name is None
 
     def rekey(self, name: str, what: SAKind, now: float) -> str:
@@ -145,15 +145,15 @@ class Speaker:
                 self._v1.drop(tunnel, "secd ends")
             self._world.timers.set(f"tunnel {name}", None)
             del self._world.tunnels[name]
-            self._settle()
+            self._machine(tunnel).settle()
 
     def abandon(self, checkpoint_id: str, now: float) -> None:
         """Forget the IKE SA of this checkpoint without a word; never raises."""
         self._at(now)
         self._world.outbox.drop_step()
-        self._v1.abandon(checkpoint_id)
-        self._v2.abandon(checkpoint_id)
-        self._settle()
+        for machine in (self._v1, self._v2):
+            machine.abandon(checkpoint_id)
+            machine.settle()
 
     # -- outputs ------------------------------------------------------------------------------------------
 
@@ -181,10 +181,6 @@ class Speaker:
 
     def _machine(self, tunnel: Tunnel) -> Machine1 | Machine2:
         return self._v2 if tunnel.connection.version == 2 else self._v1
-
-    def _settle(self) -> None:
-        self._v1.settle()
-        self._v2.settle()
 
     def _at(self, now: float) -> None:
         self._world.now = now

@@ -146,6 +146,11 @@ class Steps:
         self._busy.setdefault(owner, {})[key] = number
         return replace(request, request_id=number)
 
+    def owner(self, number: int) -> str:
+        """Whose question `number` is; "" when nobody waits any more."""
+        waiting = self._waiting.get(number)
+        return waiting.owner if waiting is not None else ""
+
     def answered(self, number: int) -> tuple[str, str, Step[None]] | None:
         """Whose question `number` was, and the step to be sent the answer; None when nobody waits any more."""
         waiting = self._waiting.pop(number, None)

@@ -42,10 +42,12 @@ class World:
         if tunnel.is_news(code, message):
             self.log(level, tunnel.name, code, message)
 
-    def log_stranger(self, level: Level, code: str, message: str, connection: str = "") -> None:
-        """A line that anybody on the network can cause: a bounded number of them."""
+    def log_stranger(self, level: Level, code: str, message: str, connection: str = "") -> bool:
+        """A line that anybody on the network can cause: a bounded number of them; whether it was written."""
         self._lines = min(float(BURST), self._lines + (self.now - self._lines_at) / REFILL)
         self._lines_at = self.now
         if self._lines >= 1.0:
             self._lines -= 1.0
             self.log(level, connection, code, message)
+            return True
+        return False

@@ -1,0 +1,318 @@
+"""IKE_AUTH (RFC 7296 §1.2): both sides prove who they are, and make the first pair of ESP SAs.
+
+    initiator                                                  responder
+    ---------                                                  ---------
+    IDi, [IDr], AUTH, SAi2, TSi, TSr, N(INITIAL_CONTACT)  ->   who is this?  does AUTH agree?
+      AuthSent                                            <-   IDr, AUTH, SAr2, TSi, TSr             Established
+      does AUTH agree?  Established
+
+With a NAT between, this and all that follows goes from port 4500 to port 4500 (§2.23).  The responder chooses by the
+initiator's identity among the rules that were possible by address: each of their keys (16 at most) is tried.  The
+pair may fail while the authentication does not: then the IKE SA stands without it, and it is asked for later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from secd.ike import explain as explain_both
+from secd.ike import identities, nat
+from secd.ike.connection import PreSharedKey
+from secd.ike.endpoint import Endpoint
+from secd.ike.retransmission import fraction
+from secd.ike.steps import Step, Unanswered, reserve_spi
+from secd.ike.tunnel import Tunnel
+from secd.ike.v2 import child, ending, exchange, explain, ids, pairs, proof, selectors, suites
+from secd.ike.v2.context import Context, Message, Session, settings
+from secd.ike.v2.pairs import REKEY_INITIATOR, REKEY_RESPONDER, Material, Pair
+from secd.ike.v2.state import AuthSent, Established, InitAnswered, Opening, Transcript
+from secd.ike.wire.cursor import WireError
+from secd.ike.wire.ikev2.iana import ExchangeType, NotifyType, ProtocolId
+from secd.ike.wire.ikev2.message import Chain
+from secd.ike.wire.ikev2.notify import NotifyPayload
+from secd.ike.wire.ikev2.payload import Payload
+from secd.ike.wire.ikev2.payloads import AuthPayload, EAPPayload, IDiPayload, IDrPayload
+from secd.ike.wire.ikev2.sa import SAPayload
+from secd.sadb.messages import Identity
+
+#: Keys that are tried on one AUTH payload.
+MAX_KEYS = 16
+
+
+# -- initiator --------------------------------------------------------------------------------------------
+
+
+def begin(ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript) -> Step[None]:
+    """Send IKE_AUTH; the keys stand."""
+    connection, wanted, sa = tunnel.connection, settings(tunnel), session.sa
+    before = sa.phase
+    spi = yield from reserve_spi(connection.iface)
+    where = _floated(sa.endpoint) if sa.nat.found or (wanted.mobike and sa.nat.known) else sa.endpoint
+    local_id = identities.ours(connection, where.local)
+    identity = IDiPayload(*ids.encode(local_id))
+    signed = proof.octets(session, transcript, identity, initiator=True, message_id=sa.next_out)
+    proofs = yield from proof.own(session, tunnel, signed)
+    if sa.phase is not before:
+        return
+    payloads: list[Payload] = [identity]
+    if sa.initial_contact:
+        payloads.append(NotifyPayload(NotifyType.INITIAL_CONTACT))
+    if connection.dstid is not None:
+        payloads.append(IDrPayload(*ids.encode(connection.dstid)))
+    offered = child.alternatives(tunnel, key_exchange=False)
+    payloads += [*proofs, suites.offer(ProtocolId.ESP, spi.to_bytes(4, "big"), offered)]
+    payloads += selectors.offer(wanted.families)
+    sa.endpoint, sa.local_id = where, local_id
+    sa.phase = AuthSent(transcript, spi)
+    sa.request = None
+    exchange.request(ctx, session, ExchangeType.IKE_AUTH, payloads, Opening())
+
+
+def take_answer(ctx: Context, session: Session, message: Message, chain: Chain) -> Step[None]:
+    """The responder's identity and proof, and the first pair."""
+    state, tunnel = session.sa.phase, ctx.tunnel(session)
+    if not isinstance(state, AuthSent) or tunnel is None:
+        raise WireError("does not fit the exchange any more")
+    proofs = chain.find(AuthPayload)
+    if proofs is None:
+        _refused(ctx, session, tunnel, chain)
+        return
+    identity = chain.one(IDrPayload)
+    who, peer = ids.decode(identity), session.sa.endpoint.remote
+    if not proof.fits(tunnel, proofs.method):
+        text = explain.wrong_method(peer, proofs.method, tunnel.connection)
+        _refuse_answer(ctx, session, tunnel, "authentication-method", text)
+        return
+    message_id = message.header.message_id
+    signed = proof.octets(session, state.transcript, identity, initiator=False, message_id=message_id)
+    agrees = yield from proof.agrees(session, tunnel, proofs, signed)
+    if session.sa.phase is not state:
+        return
+    if not agrees:
+        text = explain.wrong_key(peer, who, [tunnel.connection.origin])
+        _refuse_answer(ctx, session, tunnel, "psk-mismatch", text)
+        return
+    expected = identities.expected(tunnel.connection)
+    if not ids.is_expected(tunnel.connection, who):
+        text = explain_both.wrong_identity(peer, who, [expected] if expected else [], tunnel.connection.origin)
+        _refuse_answer(ctx, session, tunnel, "identity-mismatch", text)
+        return
+    session.sa.request = None
+    establish(ctx, session, tunnel, who, chain)
+    _take_pair(ctx, session, tunnel, state, chain)
+
+
+def _take_pair(ctx: Context, session: Session, tunnel: Tunnel, state: AuthSent, chain: Chain) -> None:
+    """The first pair, or why there is none."""
+    if chain.find(SAPayload) is None:
+        kind = chain.errors[0].notify_type if chain.errors else NotifyType.NO_ADDITIONAL_SAS
+        text = child.why_refused(session, tunnel, kind, key_exchange=False)
+        ctx.world.log_once(tunnel, "error", child.code_of(kind), text)
+        tunnel.failed(text, ctx.world.now, ctx.world.random)
+        return
+    try:
+        suite, spi_out = child.accept(ctx, session, tunnel, chain, key_exchange=False)
+    except WireError as error:
+        text = f"{session.sa.endpoint.remote} answers IKE_AUTH with a pair that cannot be used: {error}"
+        ctx.world.log_once(tunnel, "error", "pair-unusable", text)
+        tunnel.failed(text, ctx.world.now, ctx.world.random)
+        session.sa.delete_at = ctx.world.now
+        return
+    transcript = state.transcript
+    material = Material(transcript.nonce_i, transcript.nonce_r)
+    pair = pairs.make(ctx, session, tunnel, suite, spis=(state.spi, spi_out), material=material, ours=True)
+    pairs.use(ctx, session, pair)
+    child.up(ctx, session, tunnel, pair.child)
+
+
+def _refused(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain) -> None:
+    """The responder does not authenticate itself: it refuses us, or wants something else."""
+    peer = session.sa.endpoint.remote
+    if chain.all(EAPPayload):
+        _over(ctx, session, tunnel, "eap", explain.wants_eap(peer, tunnel.connection.origin))
+        return
+    kind = chain.errors[0].notify_type if chain.errors else NotifyType.INVALID_SYNTAX
+    if kind == NotifyType.AUTHENTICATION_FAILED and session.sa.local_id is not None:
+        text = explain.authentication_refused(peer, session.sa.local_id, tunnel.connection)
+        _over(ctx, session, tunnel, "authentication-failed", text)
+    else:
+        _over(ctx, session, tunnel, "auth-refused", explain.refusal(peer, kind, "IKE_AUTH"))
+
+
+def _refuse_answer(ctx: Context, session: Session, tunnel: Tunnel, code: str, text: str) -> None:
+    """The responder holds us for established, and we do not trust it: tell it, and end (RFC 7296 §2.21.2)."""
+    exchange.last_words(ctx, session, [NotifyPayload(NotifyType.AUTHENTICATION_FAILED)])
+    _over(ctx, session, tunnel, code, text)
+
+
+def _over(ctx: Context, session: Session, tunnel: Tunnel, code: str, text: str) -> None:
+    ctx.world.log_once(tunnel, "error", code, text)
+    tunnel.failed(text, ctx.world.now, ctx.world.random)
+    ctx.remove(session)
+
+
+# -- responder --------------------------------------------------------------------------------------------
+
+
+def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> Step[None]:
+    """Who is it, and has it proved that?  Then so do we, and make the pair that it asks for."""
+    state, sa = session.sa.phase, session.sa
+    if not isinstance(state, InitAnswered):
+        raise WireError("does not fit the exchange any more")
+    candidates = [tunnel for name in state.candidates if (tunnel := ctx.world.tunnels.get(name)) is not None]
+    identity, proofs = chain.one(IDiPayload), chain.find(AuthPayload)
+    who = ids.decode(identity)
+    if proofs is None:
+        origins = ", ".join(each.connection.origin for each in candidates)
+        text = explain.wants_eap(message.datagram.remote, origins)
+        _reject(ctx, session, message, candidates, code="eap", text=text)
+        return
+    fitting = _fitting(ctx, session, message, candidates, who=who, method=proofs.method)
+    if not fitting:
+        return
+    signed = proof.octets(session, state.transcript, identity, initiator=True, message_id=message.header.message_id)
+    tunnel = yield from _proved(session, _meant(fitting, chain, message.datagram.local), proofs, signed)
+    if tunnel is None:
+        text = explain.wrong_key(message.datagram.remote, who, (each.connection.origin for each in fitting))
+        _reject(ctx, session, message, fitting, code="psk-mismatch", text=text)
+        return
+    local_id = identities.ours(tunnel.connection, message.datagram.local)
+    own_identity = IDrPayload(*ids.encode(local_id))
+    signed = proof.octets(
+        session, state.transcript, own_identity, initiator=False, message_id=message.header.message_id
+    )
+    own_proofs = yield from proof.own(session, tunnel, signed)
+    sa.endpoint, sa.local_id, sa.remote_id = message.endpoint, local_id, who
+    body, pair = yield from _first_pair(ctx, session, tunnel, state.transcript, chain)
+    if sa.phase is not state:
+        return
+    ctx.claim(session, tunnel.name)
+    sa.fingerprint = tunnel.fingerprint
+    older = pairs.newest(ctx, tunnel.name) is not None
+    establish(ctx, session, tunnel, who, chain)
+    exchange.answer(ctx, session, message, [own_identity, *own_proofs, *body])
+    if pair is not None and older and pairs.newest(ctx, tunnel.name) is not None:
+        pairs.hold(ctx, session, pair)
+    elif pair is not None:
+        pairs.use(ctx, session, pair, after_send=True)
+    if pair is not None:
+        child.up(ctx, session, tunnel, pair.child)
+
+
+def _fitting(
+    ctx: Context, session: Session, message: Message, candidates: Sequence[Tunnel], *, who: Identity, method: int
+) -> list[Tunnel]:
+    """The candidates that expect this peer, and in this way; when there is none, the peer is refused."""
+    peer = message.datagram.remote
+    welcome = [each for each in candidates if ids.is_expected(each.connection, who)]
+    if not welcome:
+        expected = [each for tunnel in candidates if (each := identities.expected(tunnel.connection)) is not None]
+        origins = ", ".join(each.connection.origin for each in candidates)
+        text = explain_both.wrong_identity(peer, who, expected, origins)
+        _reject(ctx, session, message, candidates, code="identity-mismatch", text=text)
+        return []
+    fitting = [each for each in welcome if proof.fits(each, method)]
+    if not fitting:
+        text = explain.wrong_method(peer, method, welcome[0].connection)
+        _reject(ctx, session, message, welcome, code="authentication-method", text=text)
+    return fitting
+
+
+def _meant(tunnels: Sequence[Tunnel], chain: Chain, local: str) -> list[Tunnel]:
+    """Those first that are called as the peer calls us (RFC 7296 §2.15), and those that expect it by name."""
+    asked = chain.find(IDrPayload)
+    name = ids.decode(asked) if asked is not None else None
+
+    def rank(tunnel: Tunnel) -> tuple[bool, bool]:
+        ours = identities.ours(tunnel.connection, local)
+        return name is not None and not identities.same(ours, name), identities.expected(tunnel.connection) is None
+
+    return sorted(tunnels, key=rank)
+
+
+def _proved(session: Session, tunnels: Sequence[Tunnel], proofs: AuthPayload, signed: bytes) -> Step[Tunnel | None]:
+    """The first of `tunnels` with whose key the peer's AUTH agrees."""
+    tried: set[str] = set()
+    for tunnel in tunnels:
+        auth = tunnel.connection.auth
+        if auth.key in tried and isinstance(auth, PreSharedKey):
+            continue
+        tried.add(auth.key)
+        if len(tried) > MAX_KEYS:
+            break
+        if (yield from proof.agrees(session, tunnel, proofs, signed)):
+            return tunnel
+    return None
+
+
+def _first_pair(
+    ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript, chain: Chain
+) -> Step[tuple[list[Payload], Pair | None]]:
+    """What the answer says of the first pair, and the pair; none was asked for by a childless IKE_AUTH (RFC 6023)."""
+    if chain.find(SAPayload) is None:
+        return [], None
+    try:
+        choice, suite, spi_out = child.choose(ctx, session, tunnel, chain, key_exchange=False)
+        agreed = child.agree(ctx, session, tunnel, chain)
+        spi = yield from reserve_spi(tunnel.connection.iface)
+    except WireError as error:
+        return [NotifyPayload(int(error.notify), error.data)], None
+    except Unanswered as error:
+        ctx.world.log("error", tunnel.name, "computation", str(error))
+        return [NotifyPayload(NotifyType.NO_ADDITIONAL_SAS)], None
+    material = Material(transcript.nonce_i, transcript.nonce_r)
+    pair = pairs.make(ctx, session, tunnel, suite, spis=(spi, spi_out), material=material, ours=False)
+    return [choice.answer(spi.to_bytes(4, "big")), *agreed], pair
+
+
+def _reject(
+    ctx: Context, session: Session, message: Message, tunnels: Sequence[Tunnel], *, code: str, text: str
+) -> None:
+    ctx.complain(tunnels, code, text)
+    reject(ctx, session, message)
+
+
+def reject(ctx: Context, session: Session, message: Message) -> None:
+    """Tell a peer that is not authenticated no more than that it is not; the answer is kept for its repeats."""
+    exchange.answer(ctx, session, message, [NotifyPayload(NotifyType.AUTHENTICATION_FAILED)])
+    ending.close(ctx, session, refused=True)
+
+
+# -- both -------------------------------------------------------------------------------------------------
+
+
+def establish(ctx: Context, session: Session, tunnel: Tunnel, who: Identity, chain: Chain) -> None:
+    """The peer has shown who it is: enter `Established`, and obey what it says beside."""
+    now, sa = ctx.world.now, session.sa
+    sa.phase = Established(now)
+    sa.remote_id = who
+    session.heard = now
+    ctx.contacted.add(sa.endpoint.remote)
+    set_lifetime(ctx, session, tunnel)
+    if chain.notification(NotifyType.INITIAL_CONTACT) is not None:
+        ending.forget_earlier(ctx, session)
+    for what, line in explain.weak(session.suite, tunnel.connection.origin):
+        ctx.world.log_once(tunnel, "warning", f"weak {what}", line)
+    behind = " and ".join([*(["us"] if sa.nat.here else []), *(["the peer"] if sa.nat.there else [])])
+    suite = session.suite
+    ctx.log(
+        session, "ike-up",
+        f"IKE SA with {sa.endpoint.remote} ({identities.words(who)}) established as {sa.role}: {suite.encryption} "
+        + f"{suite.auth} ".lstrip() + f"prf {suite.prf} {' '.join((suite.group, *suites.rounds(suite)))}"
+        + (f", a NAT before {behind}" if behind else ""),
+    )  # fmt: skip
+
+
+def set_lifetime(ctx: Context, session: Session, tunnel: Tunnel) -> None:
+    """From now on, as long as the connection says; 0 means for ever."""
+    lifetime, sa, now = settings(tunnel).ike_lifetime, session.sa, ctx.world.now
+    low, high = REKEY_INITIATOR if session.initiator else REKEY_RESPONDER
+    sa.expires = now + lifetime if lifetime else float("inf")
+    sa.rekey_at = now + lifetime * (low + (high - low) * fraction(ctx.world.random)) if lifetime else None
+
+
+def _floated(endpoint: Endpoint) -> Endpoint:
+    """The same on port 4500; a port of the peer's that a NAT has chosen already stays."""
+    local_port = nat.NAT_T_PORT if endpoint.local_port == nat.IKE_PORT else endpoint.local_port
+    remote_port = nat.NAT_T_PORT if endpoint.remote_port == nat.IKE_PORT else endpoint.remote_port
+    return Endpoint(endpoint.local, local_port, endpoint.remote, remote_port)

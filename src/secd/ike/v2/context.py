@@ -1,0 +1,250 @@
+"""The table of IKE SAs: by id, by our SPI, by what a stranger's first message names, and by tunnel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from secd.ike.connection import IKEv2
+from secd.ike.contract import DropCheckpoint, Send
+from secd.ike.crypto.ikev2 import IkeKeys
+from secd.ike.crypto.ikev2_ciphers import MessageCipher, message_cipher
+from secd.ike.crypto.ikev2_messages import Reassembly
+from secd.ike.crypto.prfs import Prf, prf_named
+from secd.ike.endpoint import Endpoint
+from secd.ike.tunnel import Tunnel
+from secd.ike.v2.state import Established, IkeSA
+from secd.ike.v2.suites import IkeSuite
+from secd.ike.wire.cursor import WireError
+from secd.ike.wire.ikev2.message import HEADER_OCTETS, NO_SPI, Chain, Header, parse_payloads
+from secd.ike.world import World
+from secd.sadb.messages import Datagram, Direction
+
+#: Beginning of the ids of checkpoints made here; a change of their form changes it.
+PREFIX = "v2-"
+
+
+def settings(tunnel: Tunnel) -> IKEv2:
+    """What is wanted of the tunnel in IKEv2; nothing can be negotiated with a connection that does not say."""
+    return tunnel.connection.ikev2 or _NOTHING
+
+
+_NOTHING = IKEv2((), ())
+
+
+@dataclass(slots=True)
+class Incoming:
+    """The fragments of one message so far, and the first one's datagram."""
+
+    message_id: int
+    parts: Reassembly
+    first: bytes = b""
+
+
+class Session:
+    """An IKE SA at work: the value that is kept, and what is not worth keeping."""
+
+    def __init__(self, sa: IkeSA, now: float) -> None:
+        """`sa` is new or restored at `now`."""
+        self.sa = sa
+        self.id = f"{PREFIX}{sa.own_spi.hex()}"
+        self.saved = b""
+        self.heard = now  # when the peer last said something authenticated
+        self.keepalive_at: float | None = None
+        self.look_at: float | None = None  # when to look whether the peer is alive
+        self.hurried = False
+        self.probe = False  # it was quiet for long: ask
+        self.group: str | None = None  # the group that the peer wants for the next pair
+        self.ike_group = ""  # the same for new keys of the IKE SA
+        self.exhausted = False  # the peer makes no more pairs: an IKE SA of its own is needed
+        self.incoming: dict[bool, Incoming] = {}  # by whether they are responses
+
+    @property
+    def since(self) -> float:
+        """When it was established; never: infinity."""
+        return self.sa.phase.since if isinstance(self.sa.phase, Established) else float("inf")
+
+    @property
+    def suite(self) -> IkeSuite:
+        """The algorithms that were agreed on.  Asked for too early: `WireError`, since only a message can do that."""
+        if self.sa.suite is None:
+            raise WireError("nothing was agreed on yet")
+        return self.sa.suite
+
+    @property
+    def prf(self) -> Prf:
+        """The PRF that was agreed on."""
+        return prf_named(self.suite.prf)
+
+    @property
+    def cipher(self) -> MessageCipher:
+        """What protects the messages."""
+        return message_cipher(self.suite.cipher, self.suite.bits, self.suite.auth)
+
+    @property
+    def keys(self) -> IkeKeys:
+        """The keys; before there are any, `WireError`."""
+        if self.sa.keys is None:
+            raise WireError("there are no keys yet")
+        return self.sa.keys
+
+    @property
+    def initiator(self) -> bool:
+        """Whether we have begun this SA."""
+        return self.sa.role == "initiator"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A datagram with its header read."""
+
+    datagram: Datagram
+    header: Header
+
+    @property
+    def data(self) -> bytes:
+        """The whole datagram."""
+        return self.datagram.data
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The address that was hit and where from."""
+        datagram = self.datagram
+        return Endpoint(datagram.local, datagram.local_port, datagram.remote, datagram.remote_port)
+
+    def clear(self) -> Chain:
+        """The payloads of a message in clear."""
+        return parse_payloads(self.header.next_payload, self.data[HEADER_OCTETS:])
+
+
+class Context:
+    """Every session."""
+
+    #: How many installations are remembered in case they are refused.
+    MAX_INSTALLS = 4096
+    #: How many peers are remembered together with the address of ours that they are reached from.
+    MAX_LOCALS = 1024
+
+    def __init__(self, world: World) -> None:
+        """Start without a session."""
+        self.world = world
+        self.sessions: dict[str, Session] = {}
+        self.touched: dict[str, Session] = {}
+        self.tended: set[str] = set()
+        self.contacted: set[str] = set()
+        self.installs: dict[int, tuple[str, int, Direction]] = {}
+        self.locals: dict[str, str] = {}
+        self._by_spi: dict[bytes, Session] = {}
+        self._by_first: dict[tuple[str, bytes], Session] = {}
+        self._by_tunnel: dict[str, dict[str, Session]] = {}
+
+    # -- the table ----------------------------------------------------------------------------------------
+
+    def add(self, sa: IkeSA) -> Session:
+        """A new session for `sa`."""
+        session = Session(sa, self.world.now)
+        self.sessions[session.id] = session
+        self._by_spi[sa.own_spi] = session
+        if sa.role == "responder":
+            self._by_first[sa.endpoint.remote, sa.spi_i] = session
+        self.claim(session, sa.tunnel)
+        self.touch(session)
+        return session
+
+    def claim(self, session: Session, name: str) -> None:
+        """`session` belongs to the tunnel `name`; "": not known yet, or to none any more."""
+        self._by_tunnel.get(session.sa.tunnel, {}).pop(session.id, None)
+        session.sa.tunnel = name
+        self._by_tunnel.setdefault(name, {})[session.id] = session
+
+    def remove(self, session: Session) -> None:
+        """Forget `session`; its children must have been seen to."""
+        if self.sessions.pop(session.id, None) is None:
+            return
+        sa = session.sa
+        self.world.steps.cancel(session.id)
+        self.world.timers.set(session.id, None)
+        self._by_tunnel.get(sa.tunnel, {}).pop(session.id, None)
+        self._by_spi.pop(sa.own_spi, None)
+        for key in [key for key, value in self._by_first.items() if value is session and key[1] == sa.spi_i]:
+            del self._by_first[key]
+        self.touched.pop(session.id, None)
+        self.tend(sa.tunnel)
+        if session.saved:
+            self.world.outbox.put(DropCheckpoint(session.id))
+
+    def touch(self, session: Session) -> None:
+        """`session` may have changed: look at its checkpoint, deadline and tunnel when the step ends."""
+        if session.id in self.sessions:
+            self.touched[session.id] = session
+            self.tend(session.sa.tunnel)
+
+    def tend(self, name: str) -> None:
+        """Look after the tunnel `name` when the step ends."""
+        if name:
+            self.tended.add(name)
+
+    def find(self, header: Header, remote: str) -> Session | None:
+        """Whom a message is for: by our SPI, or by the first message that had none of ours."""
+        if not header.from_initiator:
+            return self._by_spi.get(header.initiator_spi)
+        if header.responder_spi == NO_SPI:
+            return self._by_first.get((remote, header.initiator_spi))
+        return self._by_spi.get(header.responder_spi)
+
+    def of(self, name: str) -> list[Session]:
+        """The sessions of a tunnel, the oldest first."""
+        return sorted(self._by_tunnel.get(name, {}).values(), key=lambda session: session.sa.created)
+
+    def newest(self, name: str) -> Session | None:
+        """The session that new exchanges of a tunnel go through: established last, usable, and not about to end."""
+        usable = [
+            each
+            for each in self.of(name)
+            if isinstance(each.sa.phase, Established)
+            and each.sa.phase.confirmed
+            and each.sa.delete_at is None
+            and not each.sa.successor
+        ]
+        return max(usable, key=lambda session: session.since, default=None)
+
+    def tunnel(self, session: Session) -> Tunnel | None:
+        """The tunnel that `session` belongs to; None while it is not known."""
+        return self.world.tunnels.get(session.sa.tunnel)
+
+    def half_open(self) -> Iterator[Session]:
+        """The sessions whose peer has not yet shown who it is."""
+        return (each for each in self._by_tunnel.get("", {}).values() if each.sa.half_open)
+
+    def new_spi(self) -> bytes:
+        """Eight octets that no session has and that are not zero."""
+        while True:
+            spi = self.world.random(8)
+            if spi != NO_SPI and spi not in self._by_spi:
+                return spi
+
+    def remember_local(self, remote: str, local: str) -> None:
+        """`remote` is reached from our address `local`."""
+        self.locals.pop(remote, None)
+        self.locals[remote] = local
+        while len(self.locals) > self.MAX_LOCALS:
+            del self.locals[next(iter(self.locals))]
+
+    # -- what is told -------------------------------------------------------------------------------------
+
+    def complain(self, tunnels: Sequence[Tunnel], code: str, text: str) -> None:
+        """Say once what keeps the peer, who is not authenticated, from using one of `tunnels`."""
+        for tunnel in tunnels[:1]:
+            if tunnel.is_news(code, text):
+                self.world.log_stranger("error", code, text, tunnel.name)
+        for tunnel in tunnels:
+            if tunnel.up_since is None:
+                tunnel.reason = text
+
+    def log(self, session: Session, code: str, text: str) -> None:
+        """A line about a session's tunnel, for the record."""
+        self.world.log("info", session.sa.tunnel, code, text)
+
+    def send(self, endpoint: Endpoint, data: bytes) -> None:
+        """A datagram goes out."""
+        self.world.outbox.put(Send(endpoint.local, endpoint.local_port, endpoint.remote, endpoint.remote_port, data))

@@ -1,0 +1,171 @@
+"""Mismatches of IKEv2 in words: what was seen, what was expected, and what to write in iked.conf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from secd.ike import identities, names
+from secd.ike.connection import Connection, PreSharedKey
+from secd.ike.crypto.groups import GROUPS
+from secd.ike.v2.suites import Alternatives, EspSuite, IkeSuite, transform_words, words
+from secd.ike.wire.iana import name_of
+from secd.ike.wire.ikev2.iana import AuthMethod, NotifyType, TransformType
+from secd.ike.wire.ikev2.sa import SAPayload, Transform
+from secd.sadb.messages import Identity
+
+#: How many proposals of a side are listed.
+LISTED = 8
+
+_KINDS = {
+    TransformType.ENCR: "enc", TransformType.PRF: "prf", TransformType.INTEG: "auth",
+    TransformType.KE: "group", TransformType.ESN: "esn",
+}  # fmt: skip
+
+
+def no_proposal(peer: str, offered: SAPayload, accepted: Sequence[Alternatives], origin: str, word: str) -> str:
+    """We are the responder and take none of what `peer` offers for an `ikesa` or a `childsa`."""
+    theirs = [words(each.transforms, word=word) for each in offered.proposals]
+    ours = [words(_flat(each), word=word) for each in accepted]
+    text = f"no proposal of {peer} is acceptable: offered [{_list(theirs)}], accepted here [{_list(ours)}]"
+    pairs = [(each.transforms, allowed) for each in offered.proposals for allowed in accepted]
+    nearest = min(pairs, key=lambda pair: len(_differing(*pair)), default=None)
+    if nearest is None:
+        return text
+    write = words(_first_of_each(nearest[0]), word=word)
+    return f"{text}; nearest: {'; '.join(_differing(*nearest))}; to accept it write `{write}` at {origin}"
+
+
+def offer_refused(peer: str, offered: Sequence[Alternatives], origin: str, word: str) -> str:
+    """We are the initiator and `peer` takes none of what we offer."""
+    ours = [words(_flat(each), word=word) for each in offered]
+    return (
+        f"{peer} accepts none of our proposals [{_list(ours)}]: NO_PROPOSAL_CHOSEN; write at {origin} what the "
+        f"peer's configuration or log says it accepts"
+    )
+
+
+def group_refused(peer: str, wanted: str, ours: Iterable[str], origin: str) -> str:
+    """`peer` wants a key exchange that we do not have in our proposals."""
+    return (
+        f"{peer} wants group {wanted} (INVALID_KE_PAYLOAD), our proposals have {', '.join(ours) or 'none'}; add "
+        f"`group {wanted}` at {origin}"
+    )
+
+
+def authentication_refused(peer: str, sent: Identity, connection: Connection) -> str:
+    """`peer` answered our IKE_AUTH with AUTHENTICATION_FAILED, which does not say what was wrong."""
+    key = "another pre-shared key for us" if isinstance(connection.auth, PreSharedKey) else "no trust in our key"
+    compare = "`psk`" if isinstance(connection.auth, PreSharedKey) else "the certificates"
+    return (
+        f"{peer} refuses our authentication (AUTHENTICATION_FAILED): it has {key}, or does not know us as {sent.type} "
+        f"{identities.words(sent)}; compare {compare} at {connection.origin} with the peer's, and write `srcid NAME` "
+        f"there with the name that the peer expects"
+    )
+
+
+def wrong_key(peer: str, who: Identity, origins: Iterable[str]) -> str:
+    """The peer's AUTH does not agree with our key, although its name does."""
+    rules = ", ".join(dict.fromkeys(origins))
+    return (
+        f"the authentication of {peer} ({who.type} {identities.words(who)}) does not agree: the pre-shared keys "
+        f"differ; compare `psk` at {rules} with the key that the peer has for us"
+    )
+
+
+def wrong_method(peer: str, method: int, connection: Connection) -> str:
+    """The peer authenticates itself in another way than the rule wants."""
+    wanted = "a pre-shared key" if isinstance(connection.auth, PreSharedKey) else "a signature"
+    theirs = "a pre-shared key" if method == AuthMethod.SHARED_KEY_MIC else name_of(AuthMethod, method).lower()
+    write = '`psk "KEY"`' if method == AuthMethod.SHARED_KEY_MIC else "`rsa`, `ecdsa256` or `rfc7427`"
+    return f"{peer} authenticates itself with {theirs}, expected {wanted}; write {write} at {connection.origin}"
+
+
+def wants_eap(peer: str, origin: str) -> str:
+    """The peer wants to be, or to authenticate us, by EAP."""
+    return (
+        f"{peer} asks for EAP (user name and password), which is not supported; at the peer write a pre-shared key "
+        f"or a certificate instead, as at {origin}"
+    )
+
+
+def no_connection(local: str, peer: str) -> str:
+    """Somebody begins for whom there is no policy."""
+    rule = f'ikev2 from any to any local {local} peer {peer} psk "KEY" iface secN'
+    return f"IKE_SA_INIT from {peer} to {local}: no policy has this peer; write `{rule}`"
+
+
+def selectors_refused(peer: str) -> str:
+    """`peer` takes no route-based tunnel."""
+    return (
+        f"{peer} refuses 0.0.0.0/0 and ::/0 on both sides (TS_UNACCEPTABLE); make the peer route-based (local and "
+        f"remote network 0.0.0.0/0), or correct what it expects"
+    )
+
+
+def selectors_narrowed(peer: str, selectors: str) -> str:
+    """`peer` carries only a part of what we route into the tunnel."""
+    return (
+        f"{peer} carries only {selectors}, a sec interface 0.0.0.0/0 <-> 0.0.0.0/0: it drops whatever else is routed "
+        f"into the tunnel; make the peer route-based (local and remote network 0.0.0.0/0), or route only that"
+    )
+
+
+def refusal(peer: str, notify: int, what: str) -> str:
+    """`peer` refuses `what`, and we have no better words for it."""
+    return f"{peer} refuses {what}: {name_of(NotifyType, notify)}"
+
+
+def weak(suite: IkeSuite | EspSuite, origin: str) -> list[tuple[str, str]]:
+    """(what is weak, the line about it) for each algorithm below what RFC 8247 and RFC 8221 recommend."""
+    word = "ikesa" if isinstance(suite, IkeSuite) else "childsa"
+    used = [f"enc {suite.cipher}", f"auth {suite.auth}", f"group {suite.group}"]
+    return [
+        (
+            f"{word} {each}",
+            f"{word} {each} is below what RFC 8247 and RFC 8221 recommend; write `{names.WEAK[each]}` at {origin} and "
+            f"at the peer",
+        )
+        for each in used
+        if each in names.WEAK
+    ]
+
+
+def groups_of(alternatives: Iterable[Alternatives]) -> list[str]:
+    """The names of the groups in our proposals."""
+    numbers = {each.id for allowed in alternatives for each in allowed.get(TransformType.KE, ())}
+    return [entry.name for entry in GROUPS.values() if int(entry.number) in numbers]
+
+
+def _flat(alternatives: Alternatives) -> list[Transform]:
+    return [each for of_type in alternatives.values() for each in of_type]
+
+
+def _first_of_each(transforms: Iterable[Transform]) -> list[Transform]:
+    first: dict[int, Transform] = {}
+    for each in transforms:
+        first.setdefault(each.type, each)
+    return list(first.values())
+
+
+def _differing(theirs: Sequence[Transform], ours: Alternatives) -> list[str]:
+    """One text for each type in which nothing is common."""
+    found = []
+    for type_ in dict.fromkeys([*(each.type for each in theirs), *ours]):
+        a = [each for each in theirs if each.type == type_]
+        b = [each for allowed, transforms in ours.items() if allowed == type_ for each in transforms]
+        if not any(each in b for each in a) and any(each.id for each in (*a, *b)):
+            kind = next((name for known, name in _KINDS.items() if known == type_), "key exchanges")
+            found.append(f"{kind}: peer {_values(a)}, here {_values(b)}")
+    return found or ["the transforms are the same, their attributes are not"]
+
+
+def _values(transforms: Iterable[Transform]) -> str:
+    return (
+        " or ".join(transform_words(each).partition(" ")[2] or transform_words(each) for each in transforms) or "none"
+    )
+
+
+def _list(texts: Sequence[str]) -> str:
+    shown = list(dict.fromkeys(texts))
+    more = f" | and {len(shown) - LISTED} more" if len(shown) > LISTED else ""
+    return (" | ".join(shown[:LISTED]) or "nothing") + more

@@ -1,0 +1,54 @@
+"""AUTH: how we prove who we are, and whether the peer has (RFC 7296 §2.15)."""
+
+from __future__ import annotations
+
+import hmac
+
+from secd.ike.connection import PreSharedKey
+from secd.ike.crypto.ikev2 import int_auth, signed_octets
+from secd.ike.steps import Step, keyed_prf
+from secd.ike.tunnel import Tunnel
+from secd.ike.v2.context import Session
+from secd.ike.v2.state import Transcript
+from secd.ike.wire.ikev2.iana import AuthMethod
+from secd.ike.wire.ikev2.payload import Payload
+from secd.ike.wire.ikev2.payloads import AuthPayload, IDPayload
+
+#: RFC 7296 §2.15.
+KEY_PAD = b"Key Pad for IKEv2"
+
+
+def octets(session: Session, transcript: Transcript, identity: IDPayload, *, initiator: bool, message_id: int) -> bytes:
+    """What the AUTH of the exchange's `initiator`, or of its responder, covers; `message_id` is IKE_AUTH's."""
+    between = b""
+    if transcript.between_i or transcript.between_r:
+        between = int_auth(transcript.between_i, transcript.between_r, message_id)
+    return signed_octets(
+        session.prf,
+        session.keys.sk_pi if initiator else session.keys.sk_pr,
+        message=transcript.request if initiator else transcript.response,
+        nonce=transcript.nonce_r if initiator else transcript.nonce_i,
+        id_body=identity.body,
+        int_auth=between,
+    )
+
+
+def own(session: Session, tunnel: Tunnel, signed: bytes) -> Step[list[Payload]]:
+    """Our AUTH payload, and what belongs to it."""
+    data = yield from _psk(session, tunnel, signed)
+    return [AuthPayload(AuthMethod.SHARED_KEY_MIC, data)]
+
+
+def agrees(session: Session, tunnel: Tunnel, auth: AuthPayload, signed: bytes) -> Step[bool]:
+    """Whether the peer's AUTH payload is what it must be."""
+    expected = yield from _psk(session, tunnel, signed)
+    return hmac.compare_digest(expected, auth.data)
+
+
+def fits(tunnel: Tunnel, method: int) -> bool:
+    """Whether a peer of `tunnel` may authenticate itself by this method."""
+    return isinstance(tunnel.connection.auth, PreSharedKey) == (method == AuthMethod.SHARED_KEY_MIC)
+
+
+def _psk(session: Session, tunnel: Tunnel, signed: bytes) -> Step[bytes]:
+    return (yield from keyed_prf(tunnel.connection.auth.key, session.prf.hash.name, signed, KEY_PAD))
