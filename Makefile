@@ -37,7 +37,11 @@ fmt: build ## format everything
 	cd engine && cargo fmt
 
 bench: build peers ## throughput and latency, as ratios from interleaved runs
+	@$(PY) -m pip install --quiet matplotlib
 	$(PY) -m bench
+
+bench-quick: build peers ## the ratios that matter, in under three minutes: build/bench/quick.json
+	$(PY) -m bench --quick
 
 build: $(BUILD)/built ## the virtual environment and the engine
 

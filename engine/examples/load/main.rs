@@ -1,0 +1,102 @@
+//! The benchmarks' load: what an ordinary program would do to a tunnel, and a forwarder without any crypto.
+//!
+//!     load forward NETNS ADDRESS/LEN NETNS ADDRESS/LEN MTU   join two TUN interfaces `fwd0`
+//!     load sink PORT                                         count datagrams until standard input ends
+//!     load flood ADDRESS:PORT OCTETS SECONDS                 send as fast as it goes
+//!     load mirror PORT                                       send everything back
+//!     load echo ADDRESS:PORT OCTETS OUTSTANDING SECONDS      keep that many on the way and count what returns
+//!
+//! Results go to standard output, as JSON.
+
+mod datagrams;
+mod forward;
+
+use std::error::Error;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use datagrams::{BATCH, Batch};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn main() -> Outcome {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["forward", a_ns, a, b_ns, b, mtu] => forward::run([(a_ns, a), (b_ns, b)], mtu),
+        ["sink", port] => sink(port.parse()?),
+        ["flood", to, octets, seconds] => flood(to, octets.parse()?, seconds.parse()?),
+        ["mirror", port] => mirror(port.parse()?),
+        ["echo", to, octets, outstanding, seconds] => echo(to, octets.parse()?, outstanding.parse()?, seconds.parse()?),
+        _ => Err("usage: load forward|sink|flood|mirror|echo ..., see the head of main.rs".into()),
+    }
+}
+
+/// Count what arrives; each line on standard input asks for the count so far.
+fn sink(port: u16) -> Outcome {
+    let mut batch = Batch::bound(port)?;
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = count.clone();
+    std::thread::spawn(move || {
+        loop {
+            match batch.receive() {
+                Ok(got) => counted.fetch_add(got as u64, Relaxed),
+                Err(_) => continue,
+            };
+        }
+    });
+    println!("ready");
+    let mut octet = [0];
+    while std::io::stdin().read(&mut octet)? > 0 {
+        println!("{}", count.load(Relaxed));
+    }
+    Ok(())
+}
+
+fn flood(to: &str, octets: usize, seconds: f64) -> Outcome {
+    let mut batch = Batch::connected(to, octets)?;
+    let (start, mut sent) = (Instant::now(), 0_u64);
+    while start.elapsed().as_secs_f64() < seconds {
+        sent += batch.send(BATCH).unwrap_or(0) as u64;
+    }
+    println!("{{\"sent\": {sent}, \"seconds\": {}}}", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn mirror(port: u16) -> Outcome {
+    let mut batch = Batch::bound(port)?;
+    println!("ready");
+    loop {
+        if let Ok(got) = batch.receive() {
+            let _ = batch.send_back(got);
+        }
+    }
+}
+
+/// What is lost is made up for after 50 ms without an answer.
+fn echo(to: &str, octets: usize, outstanding: usize, seconds: f64) -> Outcome {
+    let mut batch = Batch::connected(to, octets)?;
+    batch.give_up_after(Duration::from_millis(50))?;
+    let (start, mut returned, mut lost) = (Instant::now(), 0_u64, 0_u64);
+    let mut due = outstanding;
+    while start.elapsed().as_secs_f64() < seconds {
+        while due > 0 {
+            due -= batch.send(due.min(BATCH)).unwrap_or(0);
+        }
+        match batch.receive() {
+            Ok(got) => {
+                returned += got as u64;
+                due = got;
+            }
+            Err(_) => {
+                lost += outstanding as u64;
+                due = outstanding;
+            }
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{{\"returned\": {returned}, \"lost\": {lost}, \"seconds\": {seconds}}}");
+    Ok(())
+}
