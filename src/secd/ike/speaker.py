@@ -131,8 +131,11 @@ class Speaker:
         """Replace a tunnel's IKE SA, or its pair of ESP SAs, as if their time had come; gives why not, or ""."""
         self._at(now)
         tunnel = self._world.tunnels.get(name)
-        refusal = f"there is no tunnel {name}" if tunnel is None else self._v1.rekey(tunnel, what)
-        self._v1.settle()
+        if tunnel is None:
+            return f"there is no tunnel {name}"
+        machine = self._machine(tunnel)
+        refusal = machine.rekey(tunnel, what)
+        machine.settle()
         return refusal
 
     def shutdown(self, now: float) -> None:

@@ -16,6 +16,7 @@ import sys
 import threading
 
 from secd.ike.crypto.groups import GROUPS
+from secd.ike.crypto.ikev2_ciphers import MESSAGE_CIPHERS, DirectionKeys
 from secd.ike.speaker import Speaker
 from secd.iked import sandbox
 from secd.iked.daemon import Daemon, Sockets
@@ -55,10 +56,13 @@ async def _run(
 
 def warm_up() -> None:
     """Use once what loads its parts at first use: afterwards no file can be opened."""
-    for name in ("modp768", "ecp256"):
-        group = GROUPS[name]
+    for group in {type(each): each for each in reversed(GROUPS.values())}.values():  # the smallest of each kind
         pair = group.generate(os.urandom(group.seed_octets))
-        group.shared(pair.private, pair.public)
+        answer = group.encapsulate(os.urandom(group.seed_octets), pair.public)
+        group.shared(pair.private, answer.public)
+    for cipher in MESSAGE_CIPHERS:
+        keys = DirectionKeys(os.urandom(cipher.encryption_key_octets), os.urandom(cipher.integrity_key_octets))
+        cipher.open(keys, b"", cipher.seal(keys, os.urandom(cipher.iv_octets), b"", bytes(cipher.block_octets)))
     thread = threading.Thread(target=os.getpid)
     thread.start()
     thread.join()

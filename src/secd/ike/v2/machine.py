@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from secd.ike.contract import Answer, InstalledSA, SaveCheckpoint
+from secd.ike.contract import Answer, InstalledSA, SAKind, SaveCheckpoint
 from secd.ike.crypto.errors import NotAuthentic
 from secd.ike.crypto.ikev2_messages import Opened
 from secd.ike.steps import Step, Unanswered
@@ -426,6 +426,24 @@ class Machine:
             ending.goodbye(self.ctx, session, repeat=repeat)
         tunnel.down(reason, self.world.now)
         self.ctx.tend(tunnel.name)
+
+    def rekey(self, tunnel: Tunnel, what: SAKind) -> str:
+        """Let the time of a rekey be now; gives why that cannot be, or ""."""
+        session, pair = self.ctx.newest(tunnel.name), pairs.newest(self.ctx, tunnel.name)
+        if session is None:
+            return f"{tunnel.name} has no established IKE SA"
+        if what == "child" and pair is None:
+            return f"{tunnel.name} has no ESP SAs"
+        if what == "child" and pair is not None:
+            session, aged = pair
+            if aged.replaced or aged.delete_at is not None:
+                return f"{tunnel.name}'s ESP SAs are being replaced just now"
+            aged.rekey_at = self.world.now
+        else:
+            session.sa.rekey_at = self.world.now
+        self.world.working(session.id)
+        self.ctx.touch(session)
+        return ""
 
     # -- events of the data plane -------------------------------------------------------------------------
 
