@@ -163,6 +163,19 @@ def test_a_responder_that_installs_when_it_has_read_the_last_message_gets_nothin
     assert alice.pairs() == bob.pairs() == 1
 
 
+def test_a_rekey_of_the_peer_just_after_ours_comes_after_it_on_both_sides() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    traffic(net, alice, bob, 10, step=0.005)
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    assert traffic(net, alice, bob, 0.05, step=0.005) == 0
+    assert bob.said("phase2-rekeyed")
+    bob.do(lambda: bob.speaker.rekey("sec0", "child", net.now))
+    assert traffic(net, alice, bob, 20, step=0.05) == 0
+    assert matches(alice, bob)
+    assert alice.pairs() == bob.pairs() == 1
+
+
 def test_without_traffic_the_new_pair_is_used_after_a_while() -> None:
     net, alice, bob = pair()
     start(net, alice, bob)

@@ -17,6 +17,7 @@ next one comes; a finished quick mode stays for a while to answer the repeats of
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -200,16 +201,20 @@ def take_confirmation(ctx: Context, session: Session, tunnel: Tunnel, quick: Qui
 def confirm(
     ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, state: AnswerSent | ConfirmationSent
 ) -> None:
-    """The peer has the pair: send on it too."""
+    """The peer has the pair: send on it too.  One that waits to be used was made before, and is installed before."""
+    if isinstance(state, AnswerSent):
+        for other in ctx.of(tunnel.name):
+            wait_no_longer(ctx, other)
     quick.state = Finished()
     quick.deadline = ctx.world.now + LINGER
     quick.flight.next = None
     child = next((each for each in session.sa.children if each.spi_in == state.spi), None)
     if child is None or child.gone_at is not None:
         return
-    children.install(ctx, session, state.outbound, after_send=child.ours)
+    first = child.ours and children.newest(ctx, tunnel.name) is None
+    children.install(ctx, session, state.outbound, after_send=first)
+    child.created = max(ctx.world.now, _after(ctx, tunnel))  # the data plane's order: what was installed last is used
     child.installed = True
-    child.created = ctx.world.now  # the data plane's order: what was installed last is used
     up(ctx, session, tunnel, child)
     if isinstance(state, ConfirmationSent):
         _retire_older(ctx, tunnel, state.begun)
@@ -217,6 +222,12 @@ def confirm(
     for _, other in children.all_of(ctx, tunnel.name):
         if other is not child and other.usable:
             other.check_at = ctx.world.now + RETIRE
+
+
+def _after(ctx: Context, tunnel: Tunnel) -> float:
+    """A moment after the newest pair was made, however soon that is."""
+    newest = children.newest(ctx, tunnel.name)
+    return 0.0 if newest is None else math.nextafter(newest[1].created, math.inf)
 
 
 def wait_no_longer(ctx: Context, session: Session) -> None:
