@@ -10,6 +10,7 @@ from rich.console import Console
 
 from secd.lab.announcement import announce
 from secd.lab.commands import LabError
+from secd.lab.proofs.run import NAMES, run
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,9 +23,18 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     demo.add_argument("--peer", choices=("strongswan", "secd"), default="strongswan", help="who plays the gateways")
     demo.add_argument("--json", type=Path, metavar="FILE", help="write the checks and the facts there as data")
+    proofs = commands.add_parser(
+        "prove", help="what secd promises, tried against strongSwan: rekeys, kills, bad networks, ...",
+        description="Run proofs, all or those named, and print their figures.  All in full take more than an hour.",
+    )  # fmt: skip
+    proofs.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(NAMES)}")
+    proofs.add_argument("--short", action="store_true", help="the versions that take seconds")
+    proofs.add_argument("--json", type=Path, metavar="FILE", help="write figures and checks there as data")
     options = parser.parse_args(argv)
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     try:
+        if options.command == "prove":
+            return run(console, options.names, short=options.short, json_file=options.json)
         return announce(console, peer=options.peer, json_file=options.json)
     except LabError as error:
         print(f"sec lab: {error}", file=sys.stderr)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Host, Lab
@@ -13,6 +11,7 @@ from secd.lab.pair import HOSTNAME, INNER_THEM, INNER_US, THEM, US, Pair
 from secd.lab.secd import Secd
 from secd.lab.strongswan import Charon, IkeSA
 
+ROUTER = "198.51.100.1"
 #: Seconds that both sides get to agree on one pair: a replaced one is drained first.
 SETTLE = 90.0
 
@@ -31,6 +30,20 @@ def cable(lab: Lab) -> tuple[Host, Host]:
     us, them = lab.host("us"), lab.host("them")
     lab.link(us, f"{US}/30", them, f"{THEM}/30")
     return us, them
+
+
+def cables(lab: Lab) -> tuple[Host, Host, Host]:
+    """The same two hosts with a router between them: us on its eth0, them on its eth1."""
+    us, middle, them = lab.host("us"), lab.host("middle"), lab.host("them")
+    lab.link(us, f"{US}/32", middle, None)
+    lab.link(them, f"{THEM}/32", middle, None, b_device="eth1")
+    middle.address(f"{ROUTER}/32", "lo")
+    for host, address, device in ((us, US, "eth0"), (them, THEM, "eth1")):
+        host.ip("route", "add", ROUTER, "dev", "eth0")
+        host.ip("route", "add", "default", "via", ROUTER, "src", address)
+        middle.ip("route", "add", address, "dev", device)
+    middle.forward()
+    return us, middle, them
 
 
 def our_spis(pair: Pair) -> set[int]:
