@@ -21,6 +21,7 @@ from secd.ike.contract import (
     ComputeFailed,
     ComputePRF,
     ComputeSharedSecret,
+    ComputeSignature,
     DeleteSA,
     DropCheckpoint,
     Encapsulate,
@@ -31,11 +32,14 @@ from secd.ike.contract import (
     Log,
     PRFResult,
     QueryLastUse,
+    QueryTime,
     ReservedSPI,
     ReserveSPI,
     SaveCheckpoint,
     Send,
     SharedSecret,
+    SignatureResult,
+    TimeOfDay,
     UpdateSA,
 )
 from secd.ike.crypto.groups import InvalidPublicValue, group
@@ -230,11 +234,24 @@ class Node:
                     return ComputeFailed("no such key")
                 prf, secret = hash_named(hash_name).prf, self.keys[key]
                 return PRFResult(prf(prf(secret, pad) if pad else secret, data))
+            case ComputeSignature(_, key, scheme, data):
+                return self._sign(key, scheme, data)
+            case QueryTime():
+                return TimeOfDay(self.net.epoch + self.net.now)
             case QueryLastUse(_, spi, _):
                 entry = self.sas.get((spi, "in"))
                 used = entry.used if entry is not None else None
                 return LastUse(None if used is None else self.net.now - used)
         raise AssertionError(f"unexpected {request}")
+
+    def _sign(self, key: str, scheme: str, data: bytes) -> Answer:
+        from secd.parent.keys import KeyHolder, KeyHolderError
+
+        holder = KeyHolder()
+        try:
+            return SignatureResult(holder.sign(holder.hold(self.keys[key]), scheme, data))
+        except KeyHolderError as error:
+            return ComputeFailed(str(error))
 
     # -- what a test wants to know ------------------------------------------------------------------------
 
@@ -280,6 +297,7 @@ class Network:
     loss: float = 0.0
     duplicates: float = 0.0
     seed: int = 1
+    epoch: float = 1_790_000_000.0
 
     def __post_init__(self) -> None:
         self.now = 1000.0

@@ -4,7 +4,11 @@ import hashlib
 import hmac
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from secd.ike.crypto.signature_schemes import PrivateKey
+from secd.ike.crypto.signatures import verify_hash
 from secd.parent.keys import KeyHolder, KeyHolderError
 
 HASHES = {"md5": "md5", "sha1": "sha1", "sha2-256": "sha256", "sha2-384": "sha384", "sha2-512": "sha512"}
@@ -65,6 +69,37 @@ def test_errors_say_what_is_possible_and_never_the_secret():
     with pytest.raises(KeyHolderError, match="sha2-256") as raised:
         keys.prf(handle, "tiger", b"")
     assert "mekmita" not in str(raised.value)
-    with pytest.raises(KeyHolderError, match="not built yet"):
-        keys.sign(handle, "rsa", b"")
+    with pytest.raises(KeyHolderError, match="not a private key"):
+        keys.sign(handle, "ikev1-rsa", bytes(20))
     assert "mekmita" not in repr(keys)
+
+
+def pem(key: PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def test_ikev1_s_signature_is_over_the_bare_hash_and_nothing_but_a_hash_is_signed():
+    keys, key = KeyHolder(), rsa.generate_private_key(65537, 2048)
+    handle = keys.hold(pem(key))
+    verify_hash(key.public_key(), b"h" * 32, keys.sign(handle, "ikev1-rsa", b"h" * 32))
+    with pytest.raises(KeyHolderError, match="51 octets"):
+        keys.sign(handle, "ikev1-rsa", bytes(51))
+
+
+def test_a_scheme_of_rfc_7427_is_signed_with_a_key_of_its_kind():
+    keys, key = KeyHolder(), ec.generate_private_key(ec.SECP256R1())
+    handle = keys.hold(pem(key))
+    assert keys.sign(handle, "ecdsa-sha2-256", b"octets")
+    for scheme in ("rsa-sha2-256", "ikev1-rsa"):
+        with pytest.raises(KeyHolderError, match="another kind"):
+            keys.sign(handle, scheme, bytes(20))
+
+
+def test_a_private_key_that_is_not_kept_signs_no_more():
+    keys, key = KeyHolder(), rsa.generate_private_key(65537, 2048)
+    handle = keys.hold(pem(key))
+    keys.sign(handle, "ikev1-rsa", bytes(20))
+    keys.keep_only([])
+    with pytest.raises(KeyHolderError, match="no such key"):
+        keys.sign(handle, "ikev1-rsa", bytes(20))
+    assert not keys._private

@@ -166,9 +166,16 @@ class QueryLastUse(Struct, frozen=True):
     destination: str
 
 
+class QueryTime(Struct, frozen=True):
+    """What time is it by the calendar, for the validity of certificates?  Answer: `TimeOfDay`."""
+
+    request_id: RequestId
+
+
 Output = (
     Send | SaveCheckpoint | DropCheckpoint | AddSA | UpdateSA | DeleteSA | Log
     | ReserveSPI | GenerateKeyPair | ComputeSharedSecret | Encapsulate | ComputePRF | ComputeSignature | QueryLastUse
+    | QueryTime
 )  # fmt: skip
 
 
@@ -229,6 +236,12 @@ class LastUse(Struct, frozen=True):
     idle: float | None
 
 
+class TimeOfDay(Struct, frozen=True):
+    """Answers `QueryTime`: seconds of the epoch."""
+
+    epoch: float
+
+
 class SAFailed(Struct, frozen=True):
     """`AddSA` or `ReserveSPI` was refused."""
 
@@ -242,8 +255,8 @@ class ComputeFailed(Struct, frozen=True):
 
 
 Answer = (
-    KeyPair | SharedSecret | Encapsulation | PRFResult | SignatureResult | ReservedSPI | LastUse | SAFailed
-    | ComputeFailed
+    KeyPair | SharedSecret | Encapsulation | PRFResult | SignatureResult | ReservedSPI | LastUse | TimeOfDay
+    | SAFailed | ComputeFailed
 )  # fmt: skip
 
 # -- status -----------------------------------------------------------------------------------------------

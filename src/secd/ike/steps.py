@@ -28,15 +28,18 @@ from secd.ike.contract import (
     LastUse,
     PRFResult,
     QueryLastUse,
+    QueryTime,
     ReservedSPI,
     ReserveSPI,
     SAFailed,
     SharedSecret,
     SignatureResult,
+    TimeOfDay,
 )
 
 Request = (
     ReserveSPI | GenerateKeyPair | ComputeSharedSecret | Encapsulate | ComputePRF | ComputeSignature | QueryLastUse
+    | QueryTime
 )  # fmt: skip
 T = TypeVar("T")
 Step = Generator[Request, Answer, T]
@@ -101,6 +104,14 @@ def last_use(spi: int, destination: str) -> Step[float | None]:
     """Seconds since an inbound SA last received a packet; None: never, or there is no such SA."""
     answer = yield QueryLastUse(0, spi, destination)
     return answer.idle if isinstance(answer, LastUse) else None
+
+
+def time_of_day() -> Step[float]:
+    """Seconds of the epoch, for what has dates."""
+    answer = yield QueryTime(0)
+    if isinstance(answer, TimeOfDay):
+        return answer.epoch
+    raise Unanswered(f"nobody knows the time: {_why(answer)}")
 
 
 def _why(answer: Answer) -> str:

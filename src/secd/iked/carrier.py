@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,12 +27,14 @@ from secd.ike.contract import (
     Output,
     PRFResult,
     QueryLastUse,
+    QueryTime,
     RequestId,
     ReservedSPI,
     ReserveSPI,
     SAFailed,
     SaveCheckpoint,
     SignatureResult,
+    TimeOfDay,
     UpdateSA,
 )
 from secd.iked.batches import BatchRequest, octets, to_request
@@ -42,6 +45,7 @@ from secd.sadb.messages import CheckpointForget, CheckpointInUse, Delete, Direct
 AnswerMachine = Callable[[RequestId, Answer], None]
 Question = (
     ReserveSPI | GenerateKeyPair | ComputeSharedSecret | Encapsulate | ComputePRF | ComputeSignature | QueryLastUse
+    | QueryTime
 )  # fmt: skip
 
 
@@ -165,6 +169,8 @@ class Carrier:
                 self._seam.reserve_spi(iface, lambda answer: self._on_reserved(request_id, answer))
             case QueryLastUse(_, spi, destination):
                 self._seam.get(spi, destination, lambda answer: self._on_used(request_id, answer))
+            case QueryTime():
+                self._later(request_id, TimeOfDay(time.time()))
             case ComputePRF(_, key, hash_name, data, pad):
                 self._ask_parent(PRFRequest(self._key_seq(request_id, PRFResult), key, hash_name, data, pad))
             case ComputeSignature(_, key, scheme, data):

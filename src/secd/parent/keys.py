@@ -10,6 +10,10 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from secd.ike.crypto.signature_schemes import PrivateKey
 
 #: IKEv1's prf is the HMAC of the negotiated hash (RFC 2409 §4, §5); names are those of `connection.Phase1Proposal`.
 _DIGESTS = {"md5": "md5", "sha1": "sha1", "sha2-256": "sha256", "sha2-384": "sha384", "sha2-512": "sha512"}
@@ -29,6 +33,7 @@ class KeyHolder:
         """Hold nothing."""
         self._secrets: dict[str, bytearray] = {}
         self._handles: dict[bytes, str] = {}
+        self._private: dict[str, PrivateKey] = {}  # those that have signed, read once
         # Equal secrets are found by a keyed digest; the key dies with the process, so the digest is worth nothing.
         self._index_key = secrets.token_bytes(32)
 
@@ -48,6 +53,7 @@ class KeyHolder:
         for handle in self._secrets.keys() - set(handles):
             secret = self._secrets.pop(handle)
             del self._handles[self._fingerprint(secret)]
+            self._private.pop(handle, None)
             secret[:] = bytes(len(secret))
 
     def _fingerprint(self, secret: bytes | bytearray) -> bytes:
@@ -72,5 +78,22 @@ class KeyHolder:
             raise KeyHolderError(f"this system's OpenSSL refuses {name}: {error}") from error
 
     def sign(self, handle: str, scheme: str, data: bytes) -> bytes:
-        """Sign `data`; raises KeyHolderError, always so far."""
-        raise KeyHolderError(f"signatures ({scheme}) are not built yet: use `psk`")
+        """Sign `data` with a private key; raises KeyHolderError.
+
+        `scheme` is one of `signature_schemes.SCHEMES`, or `ikev1-rsa`: over a hash that is itself the data.
+        """
+        from secd.ike.crypto import signature_schemes, signatures
+        from secd.ike.crypto.errors import UnsupportedAlgorithm
+
+        secret = self._secrets.get(handle)
+        if secret is None:
+            raise KeyHolderError("no such key: its rule was removed or replaced meanwhile")
+        try:
+            key = self._private.get(handle)
+            if key is None:
+                key = self._private[handle] = signature_schemes.load_private_key(bytes(secret))
+            if scheme == signatures.SCHEME:
+                return signatures.sign_hash(key, data)
+            return signature_schemes.sign(key, scheme, data)
+        except UnsupportedAlgorithm as error:
+            raise KeyHolderError(str(error)) from error

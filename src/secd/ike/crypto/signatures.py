@@ -9,13 +9,24 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo
 
-from secd.ike.crypto.errors import InvalidSignature
+from secd.ike.crypto.errors import InvalidSignature, UnsupportedAlgorithm
+from secd.ike.crypto.hashes import HASHES
+from secd.ike.crypto.signature_schemes import PrivateKey
 
+#: What `secd.ike.contract.ComputeSignature` calls these signatures.
+SCHEME = "ikev1-rsa"
 SMALLEST_KEY = 1024  # bits
 
+#: Nothing else is signed: a DigestInfo, which has another size, would make a signature that others take for theirs.
+_OCTETS = {each.octets for each in HASHES.values()}
 
-def sign_hash(key: RSAPrivateKey, hash_: bytes) -> bytes:
-    """Sign HASH_I or HASH_R: PKCS #1 v1.5 padding around the hash itself."""
+
+def sign_hash(key: PrivateKey, hash_: bytes) -> bytes:
+    """Sign HASH_I or HASH_R: PKCS #1 v1.5 padding around the hash itself; `UnsupportedAlgorithm` if that cannot be."""
+    if not isinstance(key, RSAPrivateKey):
+        raise UnsupportedAlgorithm("IKEv1 signs with RSA: the private key is of another kind")
+    if len(hash_) not in _OCTETS:
+        raise UnsupportedAlgorithm(f"{len(hash_)} octets to be signed, which no hash has")
     return key.sign(hash_, PKCS1v15(), NoDigestInfo())
 
 
