@@ -178,7 +178,7 @@ def test_an_encrypted_payload_is_found_at_the_end() -> None:
     found = find_protected(parse_header(octets), octets)
     assert found is not None
     assert (found.first, found.sealed, found.fragment) == (PayloadType.IDi, b"sealed octets", False)
-    assert (found.clear_first, found.clear) == (PayloadType.V, generic(PayloadType.SK, b"vendor"))
+    assert (found.clear_first, found.clear) == (PayloadType.V, generic(PayloadType.NONE, b"vendor"))
     assert found.associated + found.sealed == octets
 
 

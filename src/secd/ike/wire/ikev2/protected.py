@@ -17,8 +17,9 @@ class Protected:
     """A message with an SK or SKF payload at its end.
 
     `associated`: the octets before the IV, which the check value covers as they are; `sealed`: IV, ciphertext and
-    check value.  `clear`: payloads in front, of which the first has type `clear_first`.  `first`: type of the first
-    payload inside, NONE in all fragments but the first.  `number` of `total`: a fragment's; 0 of 0 for SK.
+    check value.  `clear`: payloads in front, a chain that ends there, of which the first has type `clear_first`.
+    `first`: type of the first payload inside, NONE in all fragments but the first.  `number` of `total`: a fragment's;
+    0 of 0 for SK.
     """
 
     associated: bytes
@@ -42,6 +43,7 @@ def find_protected(header: Header, datagram: bytes) -> Protected | None:
     """
     reader = Reader(datagram, "protected message", start=HEADER_OCTETS, fault=NotifyType.INVALID_SYNTAX)
     type_ = header.next_payload
+    before: int | None = None
     for _ in range(MAX_PAYLOADS):
         if type_ == PayloadType.NONE:
             return None
@@ -52,11 +54,13 @@ def find_protected(header: Header, datagram: bytes) -> Protected | None:
         if type_ in (PayloadType.SK, PayloadType.SKF):
             reader.finish()
             number, total = _fragment(body, following) if type_ == PayloadType.SKF else (0, 0)
-            clear = datagram[HEADER_OCTETS:start]
-            clear_first = header.next_payload if clear else PayloadType.NONE
             associated = datagram[: body.offset]
+            clear = b""
+            if before is not None:  # ends the chain in front
+                clear = datagram[HEADER_OCTETS:before] + bytes((PayloadType.NONE,)) + datagram[before + 1 : start]
+            clear_first = header.next_payload if clear else PayloadType.NONE
             return Protected(associated, body.rest(), following, number, total, clear_first, clear)
-        type_ = following
+        type_, before = following, start
     raise reader.error(f"more than {MAX_PAYLOADS} payloads")
 
 

@@ -1,4 +1,4 @@
-"""Hostile octets: nothing but `WireError` comes out of IKEv2's parsers, and soon; what they accept is encoded as it came.
+"""Hostile octets: nothing but `WireError` comes out of IKEv2's parsers, and soon; what they take is encoded as it came.
 
 What is protected is mutated both outside (nothing but `NotAuthentic`) and inside, as a peer that knows the keys could.
 Mutations start from what strongSwan sent (tests/vectors/ikev2*.json).
