@@ -26,6 +26,7 @@ from secd.ike.timers import Timers
 from secd.ike.tunnel import LONGEST_PAUSE, Tunnel, fingerprint
 from secd.ike.v1 import offers
 from secd.ike.wire.cursor import Reader, WireError
+from secd.ike.wire.distinguished_names import name_from_text
 from secd.ike.wire.iana import EncapsulationMode, IdType
 from secd.ike.wire.isakmp import encode_payloads, parse_payloads
 from secd.ike.wire.payloads import IDPayload
@@ -271,14 +272,24 @@ def test_the_smaller_lifetime_counts_and_zero_is_none() -> None:
         (Identity("prefix", "2001:db8::/32"), "2001:db8::/32"),
         (Identity("fqdn", "gw.example"), "gw.example"),
         (Identity("ufqdn", "a@gw.example"), "a@gw.example"),
-        (Identity("key_id", "branch 7"), '"branch 7"'),
-        (Identity("key_id", "0x00ff"), '"0x00ff"'),
+        (Identity("key_id", "branch 7"), '"keyid:branch 7"'),
+        (Identity("key_id", "0x00ff"), '"keyid:0x00ff"'),
+        (Identity("asn1_dn", "0x3011310f300d06035504030c066720772e6578"), '"/CN=g w.ex"'),
     ],
 )
 def test_identities_go_over_the_wire_and_into_words(identity: Identity, written: str) -> None:
     payload = identities.to_payload(identity)
     assert identities.from_payload(payload) == identity
     assert identities.words(identity) == written
+
+
+def test_distinguished_names_are_the_same_however_they_are_spelled() -> None:
+    one, other = (
+        Identity("asn1_dn", f"0x{name_from_text(text).hex()}") for text in ("/C=DE/CN=GW one", "C=de, CN=gw  One")
+    )
+    assert one != other
+    assert identities.same(one, other)
+    assert not identities.same(one, Identity("asn1_dn", f"0x{name_from_text('/CN=GW one/C=DE').hex()}"))
 
 
 @pytest.mark.parametrize(

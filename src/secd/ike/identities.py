@@ -6,11 +6,14 @@ import ipaddress
 
 from secd.ike.connection import Connection
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.distinguished_names import name_to_text, same_name
 from secd.ike.wire.iana import IdType, NotifyType, name_of
 from secd.ike.wire.payloads import IDPayload
 from secd.sadb.messages import Identity
 
 MAX_TEXT = 255
+#: Octets of a distinguished name: `0x` and its hexadecimal digits fit an `Identity`.
+MAX_NAME = 511
 
 #: 0.0.0.0/0, the only selector that a route-based tunnel has.
 ANY_SELECTOR = IDPayload(IdType.ID_IPV4_ADDR_SUBNET, bytes(8))
@@ -37,13 +40,15 @@ def expected(connection: Connection) -> Identity | None:
 
 
 def same(one: Identity, other: Identity) -> bool:
-    """Whether two identities are the same; names of hosts are compared without regard to case."""
+    """Whether two identities are the same; the case of hosts' and the spelling of distinguished names do not matter."""
     if one.type != other.type:
         return False
     if one.type == "fqdn":
         return one.text.lower() == other.text.lower()
     if one.type == "prefix":
         return _network(one.text) == _network(other.text)
+    if one.type == "asn1_dn" and same_name(_octets(one.text), _octets(other.text)):
+        return True
     return one.text == other.text
 
 
@@ -74,7 +79,7 @@ def from_payload(payload: IDPayload) -> Identity:
         if kind == IdType.ID_FQDN:
             return Identity("fqdn", text)
         return Identity("ufqdn" if kind == IdType.ID_USER_FQDN else "key_id", text)
-    if kind == IdType.ID_DER_ASN1_DN and data and len(data) <= MAX_TEXT:
+    if kind == IdType.ID_DER_ASN1_DN and data and len(data) <= MAX_NAME:
         return Identity("asn1_dn", f"0x{data.hex()}")
     raise WireError(f"identity of type {name_of(IdType, kind)} is of no use here", NotifyType.INVALID_ID_INFORMATION)
 
@@ -92,7 +97,9 @@ def words(identity: Identity) -> str:
     if identity.type == "prefix":
         address, _, length = identity.text.partition("/")
         return address if length == ("128" if ":" in address else "32") else identity.text
-    return f'"{identity.text}"' if identity.type == "key_id" else identity.text
+    if identity.type == "asn1_dn":
+        return f'"{name_to_text(_octets(identity.text))}"' if ":" not in identity.text else identity.text
+    return f'"keyid:{identity.text}"' if identity.type == "key_id" else identity.text
 
 
 def described(identity: Identity) -> str:

@@ -2,6 +2,7 @@
 
 The text is OpenSSL's old one line: `/C=AU/O=Example/CN=gw.example.com`, in the order of the encoding.  A name in whose
 values a "/" stands before what looks like an attribute cannot be written so; `0x` and the DER in hexadecimal can.
+`C=AU, O=Example, CN=gw.example.com`, as other daemons have it, is read too, in the same order.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ _UTF8, _PRINTABLE, _IA5 = 0x0C, 0x13, 0x16
 _CHARSETS = {_UTF8: "utf-8", _PRINTABLE: "ascii", _IA5: "ascii", 0x14: "latin-1", 0x1E: "utf-16-be", 0x1C: "utf-32-be"}
 _IA5_ATTRIBUTES = {_OIDS["DC"], _OIDS["emailAddress"]}
 _PRINTABLE_ATTRIBUTES = {_OIDS["C"], _OIDS["serialNumber"], _OIDS["dnQualifier"]}
-_ATTRIBUTE = re.compile(r"/([A-Za-z][A-Za-z0-9]*|[0-9]+(?:\.[0-9]+)+)=")
+_TYPE = r"([A-Za-z][A-Za-z0-9]*|[0-9]+(?:\.[0-9]+)+)"
+_ATTRIBUTE = re.compile(f"/{_TYPE}=")
+_AFTER_COMMA = re.compile(rf"(?:\A|,)\s*{_TYPE}\s*=\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def name_from_text(text: str) -> bytes:
         except (ValueError, WireError):
             raise ValueError(f"{text[:40]}: not the DER of a distinguished name in hexadecimal") from None
         return der
-    matches = list(_ATTRIBUTE.finditer(text))
+    matches = list((_ATTRIBUTE if text.startswith("/") else _AFTER_COMMA).finditer(text))
     if not matches or matches[0].start():
         raise ValueError(f"{text}: expected a distinguished name like /C=AU/O=Example/CN=gw.example.com")
     if len(matches) > MAX_ATTRIBUTES:
@@ -110,6 +113,7 @@ def name_from_text(text: str) -> bytes:
     made = b""
     for match, after in zip(matches, [*matches[1:], None], strict=True):
         value = text[match.end() : after.start() if after else len(text)]
+        value = value if text.startswith("/") else value.strip()
         made += _tlv(_SET, _tlv(_SEQUENCE, _attribute_octets(match.group(1), value)))
     return _tlv(_SEQUENCE, made)
 
