@@ -567,3 +567,34 @@ async def test_computations_queue_up_to_a_bound():
         await asyncio.sleep(0.01)
     assert sum(isinstance(result, ComputeFailed) for result in results) == 10
     computer.close()
+
+
+@run
+async def test_decoupled_the_data_plane_gets_no_sas_and_loses_those_it_has():
+    world = await World().start()
+    world.received()
+    world.machine.sas = [installed(), installed(0x2000, "out")]
+    world.shell.decouple(True)
+    deleted = [(each.spi, each.direction) for each in world.received() if isinstance(each, Delete)]
+    assert deleted == [(0x1000, "in"), (0x2000, "out")]
+    world.machine.script["receive"] = lambda m: m.out.extend([AddSA(1, sa(0x3000)), SEND, SaveCheckpoint("a", b"A")])
+    await world.event(FROM_PEER)
+    (batch,) = [each for each in world.received() if isinstance(each, Batch)]
+    assert batch.requests == (SENT, Checkpoint("a", b"A"))
+    calls = list(world.machine.calls)
+    await world.event(Expire(sa(), "deleted"))
+    assert world.machine.calls == calls  # by our own order: nothing that the machine should hear of
+
+
+@run
+async def test_coupled_again_everything_is_negotiated_anew():
+    world = await World().start()
+    world.shell.decouple(True)
+    world.shell.decouple(True)
+    assert ("reset", None) not in world.machine.calls
+    world.shell.decouple(False)
+    assert world.machine.calls[-1] == ("reset", None)
+    world.received()
+    world.machine.script["receive"] = lambda m: m.out.append(AddSA(1, sa(0x3000)))
+    await world.event(FROM_PEER)
+    assert any(isinstance(each, Batch) and isinstance(each.requests[0], Add) for each in world.received())
