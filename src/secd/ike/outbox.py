@@ -22,6 +22,7 @@ from secd.ike.contract import (
 
 _CHANGES = (AddSA, UpdateSA, DeleteSA)
 _CHECKPOINTS = (SaveCheckpoint, DropCheckpoint)
+_AFTER_SEND = 4
 
 
 class Outbox:
@@ -33,12 +34,15 @@ class Outbox:
         self._step: list[tuple[int, Output]] = []
 
     def put(self, output: Output) -> None:
-        """Add an output of the step under way."""
-        self._step.append((_rank(output), output))
+        """Add an output of the step under way; a change of an SA comes behind what adds it."""
+        rank = _rank(output)
+        if isinstance(output, UpdateSA | DeleteSA) and any(_adds(each, output) for _, each in self._step):
+            rank = _AFTER_SEND
+        self._step.append((rank, output))
 
     def put_after_send(self, output: AddSA) -> None:
         """Add an SA that is to be used only once the step's datagrams are under way."""
-        self._step.append((4, output))
+        self._step.append((_AFTER_SEND, output))
 
     def finish_step(self) -> None:
         """Put the step's outputs in order, each kind in the order in which it was added."""
@@ -54,6 +58,10 @@ class Outbox:
         """Everything from finished steps; empties the box."""
         taken, self._finished = self._finished, []
         return taken
+
+
+def _adds(output: Output, change: UpdateSA | DeleteSA) -> bool:
+    return isinstance(output, AddSA) and (output.sa.spi, output.sa.direction) == (change.spi, change.direction)
 
 
 def _rank(output: Output) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec.structs import replace
+
 from secd.ike.contract import AddSA, DeleteSA, UpdateSA
 from secd.ike.crypto.ikev1 import keymat
 from secd.ike.proposals import EspSuite, algorithm_of
@@ -67,6 +69,13 @@ def make(
         identity_destination=sa.local_id if inbound else sa.remote_id,
         checkpoint=session.id,
     )
+
+
+def outbound_at(sa: SA, child: Child) -> SA:
+    """The outbound SA of a pair that has waited to be installed: the peer may have moved meanwhile."""
+    where = child.endpoint
+    ports = UdpEncap(where.local_port, where.remote_port) if child.udp else None
+    return replace(sa, source=where.local, destination=where.remote, udpencap=ports)
 
 
 def install(ctx: Context, session: Session, sa: SA, *, after_send: bool = False) -> None:

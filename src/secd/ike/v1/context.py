@@ -28,6 +28,9 @@ from secd.ike.wire.payloads import HashPayload
 from secd.ike.world import World
 from secd.sadb.messages import Datagram, Direction
 
+#: Message ids of informational exchanges that an SA remembers before it is replaced.
+REMEMBERED = 2048
+
 
 class Told(WireError):
     """What is wrong has been explained to people already."""
@@ -47,6 +50,14 @@ class Session:
         self.dpd_tries = 0
         self.dpd_hurried = False
         self.dpd_since = now
+
+    def remember(self, message_id: int) -> None:
+        """An informational exchange counts once: not when it is played again, nor when ours is thrown back at us."""
+        self.sa.recent.append(message_id)
+        if len(self.sa.recent) > REMEMBERED:
+            del self.sa.recent[0]
+            if self.sa.rekey_at is not None:
+                self.sa.rekey_at = 0.0  # what is forgotten could come again
 
     @property
     def since(self) -> float:
@@ -220,12 +231,18 @@ class Context:
         header = self.header(session, exchange, message_id, Flag.ENCRYPTION)
         return encode_with_body(header, payloads[0].type, body), after.iv
 
-    def inform(self, session: Session, payloads: Sequence[Payload]) -> None:
-        """Send an informational exchange, protected by an established SA; nobody answers it."""
+    def inform(self, session: Session, payloads: Sequence[Payload], *, numbered: bool = False) -> None:
+        """Send an informational exchange, protected by an established SA; nobody answers it.
+
+        `numbered`: what it says has a number by which it is known to be ours; so its message id need not be kept.
+        """
         message_id = self.new_message_id(session)
         hashed = hash_1(session.prf, session.keys.skeyid_a, message_id, encode_payloads(payloads))
         cbc = session.phase2_cbc(message_id)
         data, _ = self.seal(session, ExchangeType.INFORMATIONAL, message_id, [HashPayload(hashed), *payloads], cbc)
+        if not numbered:
+            session.remember(message_id)
+            self.touch(session)
         self.send(session.sa.endpoint, data)
 
     def new_message_id(self, session: Session) -> int:

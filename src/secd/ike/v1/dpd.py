@@ -6,15 +6,23 @@ message, is the peer asked; when `tries` questions, `wait` seconds apart, have b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from secd.ike.connection import DeadPeerDetection
 from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children
 from secd.ike.v1.context import Context, Session
 from secd.ike.wire.iana import NotifyType, ProtocolId
+from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import NotificationPayload
 
 KEY = "dpd"
+#: How many of our own last questions are known as such, and how often the peer may ask with one number.
+OURS = 65_536
+MAX_ASKED = 16
+
+_KINDS = (NotifyType.R_U_THERE, NotifyType.R_U_THERE_ACK)
 
 
 def schedule(ctx: Context, session: Session) -> None:
@@ -61,6 +69,30 @@ def check(ctx: Context, session: Session, tunnel: Tunnel, settings: DeadPeerDete
     return True
 
 
+def is_alone(payloads: Sequence[Payload]) -> bool:
+    """Whether an informational exchange is dead peer detection's and nothing else: so many that nobody can remember
+    the message ids of all; their numbers tell which are new."""
+    only = payloads[0] if len(payloads) == 1 else None
+    return isinstance(only, NotificationPayload) and only.notify_type in _KINDS
+
+
+def is_new(session: Session, message_id: int, only: NotificationPayload) -> bool:
+    """Whether this question or answer was not played again, and is not ours, thrown back at us (RFC 3706 §7.2)."""
+    sa, number = session.sa, _number(session, only)
+    if number is None:
+        return False
+    if only.notify_type == NotifyType.R_U_THERE_ACK:
+        return _is_awaited(session, number)
+    if sa.dpd_sent - OURS < number <= sa.dpd_sent or number < sa.dpd_received:
+        return False
+    if number > sa.dpd_received:
+        sa.asked.clear()
+    if message_id in sa.asked or len(sa.asked) >= MAX_ASKED:
+        return False
+    sa.asked.append(message_id)
+    return True
+
+
 def answer(ctx: Context, session: Session, question: NotificationPayload) -> None:
     """R-U-THERE: a number lower than one seen before is an old one."""
     number = _number(session, question)
@@ -73,12 +105,16 @@ def answer(ctx: Context, session: Session, question: NotificationPayload) -> Non
 def take_answer(ctx: Context, session: Session, ack: NotificationPayload) -> None:
     """R-U-THERE-ACK: of one of the questions that are still open."""
     number = _number(session, ack)
-    if number is None or not session.sa.dpd_sent - session.dpd_tries < number <= session.sa.dpd_sent:
+    if number is None or not _is_awaited(session, number):
         return
     tunnel = ctx.tunnel(session)
     session.dpd_tries = 0
     if tunnel is not None and tunnel.connection.dpd is not None:
         session.dpd_at = ctx.world.now + tunnel.connection.dpd.interval
+
+
+def _is_awaited(session: Session, number: int) -> bool:
+    return session.sa.dpd_sent - session.dpd_tries < number <= session.sa.dpd_sent
 
 
 def _ask(ctx: Context, session: Session) -> None:
@@ -92,7 +128,8 @@ def _ask(ctx: Context, session: Session) -> None:
 
 def _say(ctx: Context, session: Session, kind: NotifyType, number: int) -> None:
     cookies = session.sa.icookie + session.sa.rcookie
-    ctx.inform(session, [NotificationPayload(kind, ProtocolId.PROTO_ISAKMP, cookies, number.to_bytes(4, "big"))])
+    payload = NotificationPayload(kind, ProtocolId.PROTO_ISAKMP, cookies, number.to_bytes(4, "big"))
+    ctx.inform(session, [payload], numbered=True)
 
 
 def _number(session: Session, notification: NotificationPayload) -> int | None:

@@ -18,8 +18,6 @@ from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import NotifyType, ProtocolId, name_of
 from secd.ike.wire.payloads import DeletePayload, HashPayload, NotificationPayload
 
-#: Message ids of informational exchanges that are remembered, so that they cannot be played again.
-REMEMBERED = 256
 #: Seconds for which the children of a deleted ISAKMP SA wait to be adopted by its replacement.
 HOLD = 90.0
 
@@ -36,8 +34,10 @@ def protected(ctx: Context, session: Session, message: Message) -> None:
     expected = hash_1(session.prf, session.keys.skeyid_a, message_id, chain.after_first)
     if not isinstance(first, HashPayload) or not hmac.compare_digest(first.data, expected):
         raise WireError("the hash does not agree", NotifyType.INVALID_HASH_INFORMATION)
-    session.sa.recent.append(message_id)
-    del session.sa.recent[:-REMEMBERED]
+    if not dpd.is_alone(chain.payloads[1:]):
+        session.remember(message_id)
+    elif not dpd.is_new(session, message_id, chain.one(NotificationPayload)):
+        raise WireError("a question whether we are there, or an answer, that is not new")
     session.heard = ctx.world.now
     follow(ctx, session, message)
     phase1.obey(ctx, session, chain)

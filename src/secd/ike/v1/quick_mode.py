@@ -49,9 +49,12 @@ MAX_IN_ALL = 4096
 MAX_PAIRS = 4
 #: Seconds after a rekey at which the old pair is looked at, to be retired.
 RETIRE = 5.0
-#: Seconds for which the initiator of a rekey waits at most to see that the peer has the new pair, and between looks.
+#: Seconds for which the initiator of a rekey waits at most to see that the peer has the new pair, and between looks;
+#: longer if the peer is seen to use the old one still.  What comes on that is after so many seconds not just late.
 HOLD = 10.0
 LOOK = 0.1
+LONG_HOLD = 30.0
+LAG = 1.0
 #: Seconds after which a passive tunnel tries a rekey again that the peer has refused or not answered.
 LATER = 60.0
 #: Seconds between two pairs that may have been made by both sides at once.
@@ -145,7 +148,7 @@ def respond(ctx: Context, session: Session, tunnel: Tunnel, message: Message) ->
         raise WireError("message id was used before", NotifyType.INVALID_MESSAGE_ID)
     session.heard = ctx.world.now
     answering = Opened(message, chain, after.iv)
-    yield from _or_refuse(ctx, session, chain, _answer(ctx, session, tunnel, answering))
+    yield from _or_refuse(ctx, session, answering, _answer(ctx, session, tunnel, answering))
 
 
 def _answer(ctx: Context, session: Session, tunnel: Tunnel, opened: Opened) -> Step[None]:
@@ -212,7 +215,7 @@ def confirm(
     if child is None or child.gone_at is not None:
         return
     first = child.ours and children.newest(ctx, tunnel.name) is None
-    children.install(ctx, session, state.outbound, after_send=first)
+    children.install(ctx, session, children.outbound_at(state.outbound, child), after_send=first)
     child.created = max(ctx.world.now, _after(ctx, tunnel))  # the data plane's order: what was installed last is used
     child.installed = True
     up(ctx, session, tunnel, child)
@@ -228,6 +231,11 @@ def _after(ctx: Context, tunnel: Tunnel) -> float:
     """A moment after the newest pair was made, however soon that is."""
     newest = children.newest(ctx, tunnel.name)
     return 0.0 if newest is None else math.nextafter(newest[1].created, math.inf)
+
+
+def confirmed_at(quick: QuickMode) -> float:
+    """When message 3 was sent, of a quick mode that waits to be used."""
+    return quick.deadline - LINGER
 
 
 def wait_no_longer(ctx: Context, session: Session) -> None:
@@ -264,6 +272,11 @@ def up(ctx: Context, session: Session, tunnel: Tunnel, child: Child) -> None:
 def remember(ctx: Context, session: Session, message_id: int, quick: QuickMode) -> None:
     """The exchange has begun: its message id is used up."""
     session.sa.quick[message_id] = quick
+    use_up(ctx, session, message_id)
+
+
+def use_up(ctx: Context, session: Session, message_id: int) -> None:
+    """No other quick mode of this SA may have this message id."""
     session.sa.used.append(message_id)
     if len(session.sa.used) >= MAX_IN_ALL - MAX_AT_ONCE:
         session.sa.rekey_at = ctx.world.now
@@ -294,12 +307,13 @@ def give_up(ctx: Context, session: Session, message_id: int, reason: str) -> Non
                 ctx.touch(holder)
 
 
-def _or_refuse(ctx: Context, session: Session, chain: Chain, step: Step[None]) -> Step[None]:
-    """Run `step`; a `WireError` in it is told to the peer, whose message is authenticated."""
+def _or_refuse(ctx: Context, session: Session, opened: Opened, step: Step[None]) -> Step[None]:
+    """Run `step`; a `WireError` in it is told to the peer, whose message is authenticated and counts only once."""
     try:
         yield from step
     except WireError as error:
-        offer = chain.all(SAPayload)
+        offer = opened.chain.all(SAPayload)
+        use_up(ctx, session, opened.message.header.message_id)
         spi = offer[0].proposals[0].spi if offer else b""
         ctx.inform(session, [NotificationPayload(int(error.notify), ProtocolId.PROTO_IPSEC_ESP, spi)])
         raise

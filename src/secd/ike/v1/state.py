@@ -201,7 +201,8 @@ class IsakmpSA(Struct):
 
     `rekeying`: made to replace another.  `expires`: an unfinished phase 1 is given up, an established one ends, a
     `Gone` one takes its children along.  `fingerprint` is that of the connection it was negotiated by
-    (`secd.ike.tunnel.fingerprint`).
+    (`secd.ike.tunnel.fingerprint`).  `used` are message ids of quick modes, `recent` of informational exchanges of
+    either side, `asked` of the peer's R-U-THERE with the number `dpd_received`: none of them counts twice.
     """
 
     icookie: bytes
@@ -227,6 +228,7 @@ class IsakmpSA(Struct):
     quick: dict[int, QuickMode] = field(default_factory=dict)
     used: list[int] = field(default_factory=list)
     recent: list[int] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
     children: list[Child] = field(default_factory=list)
     dpd_sent: int = 0
     dpd_received: int = 0
