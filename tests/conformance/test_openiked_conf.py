@@ -34,9 +34,6 @@ class NoKeys:
     def credentials(self, srcid: Identity, words: str, dstid: Identity | None, method: str) -> Credentials:
         raise CredentialsError("no keys")
 
-    def distinguished_name(self, text: str) -> bytes:
-        return text.encode()
-
 
 def openiked(text: str, place: Path) -> list[str]:
     """Give what `iked -nv` says, standard error first."""

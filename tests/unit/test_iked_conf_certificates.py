@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from secd.cli.ikectl_pki import Authority, make_key, public_pem
 from secd.conf.iked.certificates import Store
 from secd.conf.iked.credentials import Credentials, CredentialsError
-from secd.conf.iked.names import name_octets
+from secd.ike.wire.distinguished_names import name_from_text
 from secd.sadb.messages import Identity
 
 GW = Identity("fqdn", "gw.example.com")
@@ -88,7 +88,7 @@ def test_every_kind_of_identity_is_found_in_a_certificate(place: Path, made: Aut
 
 def test_a_distinguished_name_is_sent_in_the_octets_of_the_certificate(place: Path, made: Authority):
     words = "/CN=GW.example.com"  # another spelling of the same name
-    found = credentials(place, Identity("asn1_dn", f"0x{name_octets(words).hex()}"), words)
+    found = credentials(place, Identity("asn1_dn", f"0x{name_from_text(words).hex()}"), words)
     subject = made.load_host_certificate("gw.example.com").subject
     assert found.srcid == Identity("asn1_dn", f"0x{subject.public_bytes().hex()}")
 

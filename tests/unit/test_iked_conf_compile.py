@@ -13,6 +13,7 @@ from secd.conf.iked.grammar import parse_text
 from secd.conf.iked.unparse import parsed_text
 from secd.control.messages import AddConnection
 from secd.ike.connection import ChildProposal, Cipher, Connection, IKEProposal, IKEv2, PostQuantumKey, Signature
+from secd.ike.wire.distinguished_names import name_from_text
 from secd.sadb.messages import Identity
 
 ANY = "from any to any"
@@ -25,11 +26,6 @@ class Store:
         if words == "nobody":
             raise CredentialsError("nobody has no certificate")
         return Credentials(srcid, b"key", (b"own",), (b"ca",), (), (), ("it ends soon",))
-
-    def distinguished_name(self, text: str) -> bytes:
-        if "=" not in text:
-            raise CredentialsError("no distinguished name")
-        return text.encode()
 
 
 def compiled(text: str) -> Compiled:
@@ -148,8 +144,9 @@ def test_identities_of_every_kind():
         Identity("prefix", "192.0.2.1/32"), Identity("prefix", "2001:db8::1/128"),
     )  # fmt: skip
     assert names("srcid a@b.c dstid keyid:k") == (Identity("ufqdn", "a@b.c"), Identity("key_id", "k"))
-    assert names('srcid "/CN=x"')[0] == Identity("asn1_dn", f"0x{b'/CN=x'.hex()}")
-    assert error('srcid "/x" psk x iface sec0') == "stdin: 1: srcid /x: no distinguished name"
+    assert names('srcid "/CN=x"')[0] == Identity("asn1_dn", f"0x{name_from_text('/CN=x').hex()}")
+    assert names('srcid "C=DE, CN=x"')[0] == Identity("asn1_dn", f"0x{name_from_text('/C=DE/CN=x').hex()}")
+    assert error('srcid "/x" psk x iface sec0').startswith("stdin: 1: srcid: /x: expected a distinguished name")
     assert "1 to 255 octets" in error(f"srcid {'x' * 256} psk x iface sec0")
 
 

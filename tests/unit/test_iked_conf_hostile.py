@@ -20,7 +20,6 @@ from secd.conf.iked.compile import compile_policies
 from secd.conf.iked.credentials import CredentialsError
 from secd.conf.iked.grammar import Parsed, parse_text
 from secd.conf.iked.keywords import KEYWORDS
-from secd.conf.iked.names import BadNameError, name_octets, name_text, parse_name
 from secd.conf.iked.unparse import parsed_text
 from secd.conf.quoting import quote
 from secd.control.messages import AddConnection, ToParent
@@ -208,13 +207,3 @@ def test_no_octets_in_a_key_file_raise_anything_else(tmp_path_factory: pytest.Te
     ):
         with suppress(CredentialsError):
             ask()
-
-
-@settings(deadline=None)
-@given(st.text(max_size=60))
-def test_a_distinguished_name_is_one_or_is_refused(text: str):
-    try:
-        name_octets(text)
-    except BadNameError:
-        return
-    assert parse_name(name_text(parse_name(text))) == parse_name(text)

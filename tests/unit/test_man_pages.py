@@ -28,9 +28,6 @@ class NoKeys:
     def credentials(self, *_):
         raise CredentialsError("no keys here")
 
-    def distinguished_name(self, text):
-        raise CredentialsError("no keys here")
-
 
 def examples(page: str) -> list[str]:
     """The literal blocks of a page's EXAMPLES, as they are read."""

@@ -14,8 +14,7 @@ from secd.cli.ikectl import Options
 from secd.cli.output import CommandError, clean
 from secd.conf.iked.certificates import Store
 from secd.conf.iked.credentials import CredentialsError
-from secd.conf.iked.decode import identities_of
-from secd.conf.iked.names import name_text
+from secd.conf.iked.decode import identities_of, name_of
 
 
 def show_store(options: Options, *, authorities_only: bool) -> bool:
@@ -41,8 +40,8 @@ def _facts(kind: str, path: Path, certificate: x509.Certificate) -> dict[str, An
     return {
         "kind": kind,
         "file": str(path),
-        "subject": name_text(certificate.subject),
-        "issuer": name_text(certificate.issuer),
+        "subject": name_of(certificate.subject),
+        "issuer": name_of(certificate.issuer),
         "serial": f"{certificate.serial_number:x}",
         "from": certificate.not_valid_before_utc.isoformat(),
         "to": certificate.not_valid_after_utc.isoformat(),
@@ -56,7 +55,7 @@ def _crl_facts(path: Path, crl: x509.CertificateRevocationList) -> dict[str, Any
     return {
         "kind": "crl",
         "file": str(path),
-        "issuer": name_text(crl.issuer),
+        "issuer": name_of(crl.issuer),
         "from": crl.last_update_utc.isoformat(),
         "to": after.isoformat() if after else None,
         "state": _state(crl.last_update_utc, after) if after else "valid",

@@ -103,7 +103,8 @@ def _reset_id(identity: str) -> bool:
 
 
 def _identities(tunnel: ConnectionStatus) -> set[str]:
-    return {name for ike in tunnel.ike for name in (ike.remote_id, ike.remote_id.rpartition("/")[2] or ike.remote_id)}
+    """Give how the peers of a tunnel call themselves, as it stands after dstid."""
+    return {ike.remote_id.strip('"') for ike in tunnel.ike}
 
 
 def _reset_tunnels(names: Iterable[str]) -> None:

@@ -112,7 +112,7 @@ def _pool(tunnel: ConnectionStatus) -> str:
 def _identity(text: str) -> str:
     if not text:
         return ""
-    kind, value = classify(text)
+    kind, value = classify(text.strip('"'))
     return f"{_ID_WORDS[kind]}/{clean(value)}"
 
 

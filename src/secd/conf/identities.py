@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Literal
 
 KEY_ID_PREFIX = "keyid:"
+
+#: `C=DE, CN=gw`: how others than OpenBSD write a distinguished name.
+_WITH_COMMAS = re.compile(r"[A-Za-z0-9.]+=", re.ASCII)
 
 IdentityKind = Literal["ipv4", "ipv6", "ufqdn", "fqdn", "key_id", "asn1_dn"]
 
@@ -27,7 +31,7 @@ def classify(text: str) -> tuple[IdentityKind, str]:
         pass
     else:
         return "ipv6", socket.inet_ntop(socket.AF_INET6, packed)
-    if text.startswith("/"):
+    if text.startswith("/") or _WITH_COMMAS.match(text):
         return "asn1_dn", text
     if text.startswith(KEY_ID_PREFIX):
         return "key_id", text.removeprefix(KEY_ID_PREFIX)

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from secd.conf.iked import decode
 from secd.conf.iked.credentials import Credentials, CredentialsError
 from secd.conf.iked.decode import DecodeError
-from secd.conf.iked.names import BadNameError, name_octets, parse_name, same_name
 from secd.conf.iked.rules import SignatureMethod
 from secd.conf.source import SourceError, read_file
+from secd.ike.wire.distinguished_names import same_name
 from secd.sadb.messages import Identity
 
 MAX_FILES = 256  # of one directory
@@ -69,13 +69,6 @@ class Store:
             peer_keys,
             tuple(self._warnings(chain)),
         )
-
-    def distinguished_name(self, text: str) -> bytes:
-        """Give the DER of a name like `/C=DE/CN=gw`; raises CredentialsError."""
-        try:
-            return name_octets(text)
-        except BadNameError as error:
-            raise CredentialsError(str(error)) from error
 
     # -- what there is ------------------------------------------------------------------------------------
 
@@ -139,7 +132,7 @@ class Store:
         """Give the certificate of our key that is for `srcid`; None when our key has none at all."""
         public = _spki(self._private[1].public_key())
         of_our_key = [(path, each) for path, each in self.certificates if _spki(each.public_key()) == public]
-        matching = [each for _, each in of_our_key if names_identity(each, srcid, words)]
+        matching = [each for _, each in of_our_key if names_identity(each, srcid)]
         if of_our_key and not matching:
             names = sorted({name for _, each in of_our_key for name in decode.identities_of(each)})
             raise CredentialsError(
@@ -196,11 +189,11 @@ class Store:
         return self._directory / "pubkeys" / kind / text
 
 
-def names_identity(certificate: x509.Certificate, identity: Identity, words: str) -> bool:
-    """Say whether `certificate` is for `identity`: a subject alternative name, or the subject for a name `words`."""
+def names_identity(certificate: x509.Certificate, identity: Identity) -> bool:
+    """Say whether `certificate` is for `identity`: a subject alternative name, or the subject for a name in DER."""
 
     if identity.type == "asn1_dn":
-        return same_name(certificate.subject, parse_name(words))
+        return same_name(certificate.subject.public_bytes(), bytes.fromhex(identity.text.removeprefix("0x")))
     if identity.type == "fqdn":
         return identity.text.lower() in (
             name.lower() for kind, name in decode.alternative_names(certificate) if kind == "fqdn"

@@ -23,6 +23,7 @@ from secd.conf.iked.refuse import refusals
 from secd.conf.iked.rules import PPK, PSK, ConfigItem, Policy, Settings, Signed
 from secd.control.messages import AddConnection, Behaviour
 from secd.ike.connection import Connection, DeadPeerDetection, IKEv2, PostQuantumKey, PreSharedKey, Signature
+from secd.ike.wire.distinguished_names import name_from_text
 from secd.sadb.messages import Identity
 
 MAX_ID = 255  # octets
@@ -104,8 +105,8 @@ class _Compiler:
 
     def _connection(self, policy: Policy) -> AddConnection:
         iface = _interface(policy.iface or "")
-        srcid = self._identity("srcid", _srcid(policy))
-        dstid = None if policy.dstid is None else self._identity("dstid", policy.dstid)
+        srcid = _identity("srcid", _srcid(policy))
+        dstid = None if policy.dstid is None else _identity("dstid", policy.dstid)
         self._claims(policy, iface, srcid, dstid)
         ppk, ppk_secret = _ppk(policy.ppk, iface)
         settings = self._settings
@@ -152,21 +153,6 @@ class _Compiler:
         )  # fmt: skip
         return AddConnection(replace(connection, srcid=found.srcid, auth=signature), found.private_key, ppk)
 
-    def _identity(self, keyword: str, text: str) -> Identity:
-        kind, value = classify(text)
-        if not value or len(value.encode("utf-8", "surrogateescape")) > MAX_ID:
-            raise NotPossibleError(f"{keyword}: an identity has 1 to {MAX_ID} octets")
-        if not value.isprintable():
-            raise NotPossibleError(f"{keyword}: a character that cannot be in an identity")
-        if kind in ("ipv4", "ipv6"):
-            return Identity("prefix", f"{value}/{32 if kind == 'ipv4' else 128}")
-        if kind == "asn1_dn":
-            try:
-                return Identity("asn1_dn", f"0x{self._store.distinguished_name(value).hex()}")
-            except CredentialsError as error:
-                raise NotPossibleError(f"{keyword} {value}: {error}") from error
-        return Identity("fqdn" if kind == "fqdn" else "ufqdn" if kind == "ufqdn" else "key_id", value)
-
     def _claims(self, policy: Policy, iface: str, srcid: Identity, dstid: Identity | None) -> None:
         self._claim(iface, policy, f"{iface} is already used by the policy at")
         ends = (policy.local, policy.peer, srcid, dstid)
@@ -194,6 +180,22 @@ def _interface(name: str) -> str:
 def _srcid(policy: Policy) -> str:
     """Give how we call ourselves: as iked(8), by the name of the host unless told otherwise."""
     return policy.srcid if policy.srcid is not None else socket.gethostname()
+
+
+def _identity(keyword: str, text: str) -> Identity:
+    kind, value = classify(text)
+    if not value or len(value.encode("utf-8", "surrogateescape")) > MAX_ID:
+        raise NotPossibleError(f"{keyword}: an identity has 1 to {MAX_ID} octets")
+    if not value.isprintable():
+        raise NotPossibleError(f"{keyword}: a character that cannot be in an identity")
+    if kind in ("ipv4", "ipv6"):
+        return Identity("prefix", f"{value}/{32 if kind == 'ipv4' else 128}")
+    if kind == "asn1_dn":
+        try:
+            return Identity("asn1_dn", f"0x{name_from_text(value).hex()}")
+        except ValueError as error:
+            raise NotPossibleError(f"{keyword}: {error}") from error
+    return Identity("fqdn" if kind == "fqdn" else "ufqdn" if kind == "ufqdn" else "key_id", value)
 
 
 def _families(policy: Policy) -> tuple[Family, ...]:

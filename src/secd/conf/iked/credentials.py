@@ -35,6 +35,3 @@ class KeyStore(Protocol):
 
     def credentials(self, srcid: Identity, words: str, dstid: Identity | None, method: SignatureMethod) -> Credentials:
         """Give what one policy needs; `words` are how `srcid` was written.  Raises CredentialsError."""
-
-    def distinguished_name(self, text: str) -> bytes:
-        """Give the DER of a name like `/C=DE/CN=gw`.  Raises CredentialsError."""

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_private_key, load_pem_public_key
 
-from secd.conf.iked.names import name_text
+from secd.ike.wire.distinguished_names import name_to_text
 
 MAX_IN_FILE = 64  # certificates of one file
 _CRL_BEGIN = b"-----BEGIN X509 CRL-----"
@@ -82,7 +82,12 @@ def alternative_names(certificate: x509.Certificate) -> list[tuple[str, str]]:
 def identities_of(certificate: x509.Certificate) -> list[str]:
     """Give what may stand after srcid with this certificate."""
     names = [text.partition("/")[0] if kind == "prefix" else text for kind, text in alternative_names(certificate)]
-    return [*names, name_text(certificate.subject)]
+    return [*names, name_of(certificate.subject)]
+
+
+def name_of(name: x509.Name) -> str:
+    """Write a distinguished name as iked.conf(5) has it."""
+    return name_to_text(name.public_bytes())
 
 
 def issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
