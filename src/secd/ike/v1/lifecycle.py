@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from secd.ike import nat
 from secd.ike.contract import Send
-from secd.ike.retransmission import due, jitter
+from secd.ike.retransmission import again, due, jitter
 from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import aging, children, dpd, informational, main_mode, quick_mode, tending
@@ -97,8 +97,7 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
                 ctx.send(session.sa.endpoint, data)
                 runner.begin(session, f"confirm {message_id}", _look_for_use(ctx, session, quick))
         if isinstance(quick.state, ConfirmationSent) and quick.state.look_at <= now:
-            pause = max(quick_mode.LOOK, (now - quick.deadline + quick_mode.LINGER) / 2)  # half of what has passed
-            quick.state.look_at = max(min(now + pause, quick.state.limit), now + quick_mode.LOOK)
+            quick.state.look_at = _next_look(quick, quick.state, now)
             runner.begin(session, f"confirm {message_id}", _look_for_use(ctx, session, quick))
         if data is None or quick.deadline <= now:
             _quick_mode_over(ctx, session, message_id)
@@ -106,15 +105,34 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
             return
 
 
+def _next_look(quick: QuickMode, state: ConfirmationSent, now: float) -> float:
+    """After half of the time that has passed since message 3, but not past the limit."""
+    at = now + max(quick_mode.LOOK, (now - quick_mode.confirmed_at(quick)) / 2)
+    return max(min(at, state.limit), now + quick_mode.LOOK) if now < state.limit else at
+
+
 def _look_for_use(ctx: Context, session: Session, quick: QuickMode) -> Step[None]:
-    """ESP on the new inbound SA says, as well as message 3 would, that the peer has the pair."""
-    if isinstance(quick.state, AnswerSent | ConfirmationSent):
-        idle = yield from last_use(quick.state.spi, session.sa.endpoint.local)
-        tunnel, state = ctx.tunnel(session), quick.state
-        if tunnel is None or not isinstance(state, AnswerSent | ConfirmationSent):
-            return
-        if idle is not None or (isinstance(state, ConfirmationSent) and state.limit <= ctx.world.now):
-            quick_mode.confirm(ctx, session, tunnel, quick, state)
+    """ESP on the new inbound SA says, as well as message 3 would, that the peer has the pair.
+
+    ESP on the one before, and none on this, says that it has not: message 3 goes again.
+    """
+    if not isinstance(quick.state, AnswerSent | ConfirmationSent):
+        return
+    used = (yield from last_use(quick.state.spi, session.sa.endpoint.local)) is not None
+    older = children.newest(ctx, session.sa.tunnel)
+    idle = None
+    if isinstance(quick.state, ConfirmationSent) and not used and older is not None:
+        idle = yield from last_use(older[1].spi_in, older[1].endpoint.local)
+    tunnel, state, now = ctx.tunnel(session), quick.state, ctx.world.now
+    if tunnel is None or not isinstance(state, AnswerSent | ConfirmationSent):
+        return
+    lags = idle is not None and idle < quick_mode.LAG and older is not None and older[1].expires - now > quick_mode.HOLD
+    waited = now - quick_mode.confirmed_at(quick)
+    over = isinstance(state, ConfirmationSent) and state.limit <= now
+    if used or (over and not (lags and waited < quick_mode.LONG_HOLD)):
+        quick_mode.confirm(ctx, session, tunnel, quick, state)
+    elif lags and waited >= quick_mode.LAG and (data := again(quick.flight)) is not None:
+        ctx.send(session.sa.endpoint, data)
 
 
 def _quick_mode_over(ctx: Context, session: Session, message_id: int) -> None:
