@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
@@ -38,15 +37,6 @@ _PURPOSES = {
     ObjectIdentifier("1.3.6.1.5.5.7.3.5"),  # ipsecEndSystem, obsolete
     ObjectIdentifier("1.3.6.1.5.5.7.3.6"),  # ipsecTunnel, obsolete
 }
-#: What the library raises about octets that it cannot read.
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
 _UNDERSTOOD = (
     x509.BasicConstraints,
     x509.KeyUsage,
@@ -60,7 +50,7 @@ _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 
 def read(certificate: x509.Certificate) -> None:
-    """Make the library read what is needed of a certificate; it raises whatever it raises."""
+    """Make the library, which reads lazily, read all that is asked for later; it raises whatever it raises."""
     certificate.public_key()
     _ = (certificate.extensions, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     _ = certificate.signature_hash_algorithm
@@ -151,7 +141,7 @@ class _Search:
             raise CertificateError(f"{subject_text(subject)} is signed with {hash_.name}, which is too weak")
         try:
             subject.verify_directly_issued_by(issuer)
-        except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        except Exception:  # whatever the library finds in the two
             raise CertificateError(
                 f"{subject_text(subject)} was not signed with the key of {subject_text(issuer)}"
             ) from None

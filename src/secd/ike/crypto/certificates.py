@@ -69,10 +69,10 @@ def load_certificate(der: bytes) -> x509.Certificate:
         raise CertificateError(f"a certificate of {len(der)} octets, {MAX_OCTETS} are the most taken")
     try:
         certificate = x509.load_der_x509_certificate(der)
-        certificate_names.subject_text(certificate)  # the library reads lazily: ask for all that is asked for later
+        certificate_names.subject_text(certificate)
         certificate_paths.read(certificate)
-    except certificate_paths.UNREADABLE as error:
-        raise CertificateError(f"not a certificate that can be read: {error}") from None
+    except Exception as error:  # whatever the library finds: hostile octets bring out more than it documents
+        raise CertificateError(f"not a certificate that can be read ({type(error).__name__})") from None
     return certificate
 
 
@@ -83,8 +83,8 @@ def certificates_in(data: bytes) -> list[bytes]:
             found = x509.load_pem_x509_certificates(data)
         else:
             found = [x509.load_der_x509_certificate(data)]
-    except certificate_paths.UNREADABLE as error:
-        raise CertificateError(f"no certificate, neither PEM nor DER: {error}") from None
+    except Exception as error:
+        raise CertificateError(f"no certificate, neither PEM nor DER ({type(error).__name__})") from None
     return [each.public_bytes(Encoding.DER) for each in found]
 
 

@@ -10,7 +10,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from secd.ike.crypto.certificate_names import subject_text
-from secd.ike.crypto.certificate_paths import UNREADABLE
 from secd.ike.crypto.errors import CertificateError
 
 
@@ -19,8 +18,8 @@ def load_crl(data: bytes) -> x509.CertificateRevocationList:
     try:
         crl = x509.load_pem_x509_crl(data) if b"-----BEGIN" in data else x509.load_der_x509_crl(data)
         _ = (crl.extensions, crl.issuer, crl.next_update_utc)
-    except UNREADABLE as error:
-        raise CertificateError(f"not a CRL that can be read: {error}") from None
+    except Exception as error:
+        raise CertificateError(f"not a CRL that can be read ({type(error).__name__})") from None
     return crl
 
 
