@@ -27,6 +27,8 @@ MAX_FDS = 64
 #: Octets that a channel holds back for a reader that does not read before it is closed.
 MAX_BACKLOG = 16 * 1024 * 1024
 _BUFFER = 2 * 1024 * 1024
+#: What decoding raises: a `ValueError` is msgspec's about text that is no UTF-8.
+_NO_MESSAGE = (msgspec.DecodeError, msgspec.ValidationError, RecursionError, ValueError)
 
 
 class ChannelError(Exception):
@@ -232,7 +234,7 @@ class Channel(Generic[T]):
                 return
             try:
                 message = self._decoder.decode(data)
-            except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+            except _NO_MESSAGE as error:
                 for fd in fds:
                     os.close(fd)
                 self.close(f"not a message of this protocol: {error}")
@@ -286,7 +288,7 @@ class BlockingChannel(Generic[T]):
             raise ChannelError("the other side closed the connection")
         try:
             return self._decoder.decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except _NO_MESSAGE as error:
             raise ChannelError(f"not a message of this protocol: {error}") from error
 
     def fileno(self) -> int:
