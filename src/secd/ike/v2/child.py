@@ -293,7 +293,7 @@ def up(ctx: Context, session: Session, tunnel: Tunnel, child: Child) -> None:
         ctx.world.log_once(tunnel, "warning", f"weak {what}", line)
     lifetime = settings(tunnel).lifetime
     ctx.log(
-        session, "child-rekeyed" if renewed else "child-up", f"{tunnel.connection.iface}: {_words(child)}, {lifetime} s"
+        session, "child-rekeyed" if renewed else "child-up", f"{_words(child)}, {lifetime} s"
     )
 
 

@@ -43,7 +43,7 @@ def describe(ctx: Context, tunnel: Tunnel, now: float) -> ConnectionStatus:
         connection=tunnel.connection,
         state=state,
         reason=reason,
-        ike=[_ike(each, now) for each in sessions],
+        ike=[_ike(each, now) for each in sessions if not isinstance(each.sa.phase, Closed)],
         children=[_child(each, now) for each in sorted(shown, key=lambda child: -child.created)],
         last_rekey=None if tunnel.last_rekey is None else now - tunnel.last_rekey,
         next_attempt=None if tunnel.attempt_at is None else max(0.0, tunnel.attempt_at - now),
