@@ -1,6 +1,6 @@
-"""The fuzzing of messages starts from recordings, which the unit tests' helpers open."""
+"""The fuzzers play on the simulated network of tests/pair."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent.parent / "unit"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "pair"))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 from chains import anything, chain_of, encode, mutate
-from network import ALICE, BOB, Nat, connection, matches, traffic  # scene.py has made it findable
+from network import ALICE, BOB, Nat, connection, matches, traffic
 from octets import mangle
 from scene import (
     STRANGER,

@@ -8,18 +8,13 @@ established.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 
 from chains import Chain, Names, chain_of, encode
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pair"))
-
 from network import Network, Node
 
 from secd.ike.contract import Send

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import msgspec
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pair"))
-
 from network import AES, ALICE, BOB, Nat, Network, Node, matches, pair, start
 
 from secd.ike.connection import Cipher, DeadPeerDetection, Phase2Proposal

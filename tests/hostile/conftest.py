@@ -1,0 +1,6 @@
+"""Some of these play on the simulated network of tests/pair."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "pair"))
