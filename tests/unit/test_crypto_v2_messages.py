@@ -17,6 +17,7 @@ from secd.ike.crypto.ikev2_ciphers import (
 )
 from secd.ike.crypto.ikev2_esp import CHILD_ALGORITHMS, child_algorithm, child_algorithm_numbered
 from secd.ike.crypto.ikev2_messages import (
+    MAX_MESSAGE,
     Fragment,
     Opened,
     Reassembly,
@@ -213,6 +214,13 @@ def test_the_same_fragment_twice_counts_once() -> None:
     made = fragments_of([VendorIDPayload(bytes(900))], 300)
     once = Reassembly().add(made[0])
     assert once.add(made[0]) is once
+
+
+def test_fragments_of_a_message_too_large_are_refused() -> None:
+    half = Fragment(HEADER, PayloadType.V, 1, 3, bytes(MAX_MESSAGE // 2))
+    reassembly = Reassembly().add(half).add(replace(half, number=2, first=PayloadType.NONE))
+    with pytest.raises(WireError, match="more than 65536 octets"):
+        reassembly.add(replace(half, number=3, first=PayloadType.NONE))
 
 
 def test_a_message_that_would_need_too_many_fragments_is_our_own_mistake() -> None:

@@ -29,6 +29,9 @@ from secd.ike.wire.ikev2.protected import FRAGMENT_OCTETS, MAX_FRAGMENTS, Protec
 #: twice under one key: by chance they do not within the messages of one IKE SA.
 Random = Callable[[int], bytes]
 
+#: Octets of what fragments may become; whoever sends them is not authenticated yet in IKE_AUTH.
+MAX_MESSAGE = 1 << 16
+
 _EMPTY = Chain((), b"")
 
 
@@ -69,12 +72,17 @@ class Reassembly:
     parts: Mapping[int, bytes] = field(default_factory=dict, repr=False)
 
     def add(self, fragment: Fragment) -> Reassembly:
-        """Take in a fragment.  One of a division into more pieces begins anew, one of fewer is old (RFC 7383 §2.6)."""
+        """Take in a fragment.  One of a division into more pieces begins anew, one of fewer is old (RFC 7383 §2.6).
+
+        `WireError` when the message becomes larger than any that we take.
+        """
         if fragment.total < self.total or (fragment.total == self.total and fragment.number in self.parts):
             return self
         parts = dict(self.parts) if fragment.total == self.total else {}
         first = self.first if parts else PayloadType.NONE
         parts[fragment.number] = fragment.plaintext
+        if sum(map(len, parts.values())) > MAX_MESSAGE:
+            raise malformed(f"fragments of a message of more than {MAX_MESSAGE} octets")
         return Reassembly(fragment.total, fragment.first if fragment.number == 1 else first, parts)
 
     @property

@@ -7,6 +7,7 @@ values a "/" stands before what looks like an attribute cannot be written so; `0
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 
@@ -41,6 +42,8 @@ _OIDS_FOLDED = {name.lower(): oid for name, oid in _OIDS.items()} | {"e": _OIDS[
 _SEQUENCE, _SET, _OID = 0x30, 0x31, 0x06
 _UTF8, _PRINTABLE, _IA5 = 0x0C, 0x13, 0x16
 _CHARSETS = {_UTF8: "utf-8", _PRINTABLE: "ascii", _IA5: "ascii", 0x14: "latin-1", 0x1E: "utf-16-be", 0x1C: "utf-32-be"}
+#: Looked up at once: a codec is a file, and iked's sandbox opens none later.
+_DECODERS = {tag: codecs.getdecoder(charset) for tag, charset in _CHARSETS.items()}
 _IA5_ATTRIBUTES = {_OIDS["DC"], _OIDS["emailAddress"]}
 _PRINTABLE_ATTRIBUTES = {_OIDS["C"], _OIDS["serialNumber"], _OIDS["dnQualifier"]}
 _TYPE = r"([A-Za-z][A-Za-z0-9]*|[0-9]+(?:\.[0-9]+)+)"
@@ -152,11 +155,11 @@ def _parse_attribute(reader: Reader) -> _Attribute:
     tag, body = _element(reader)
     value = body.rest()
     reader.finish()
-    charset = _CHARSETS.get(tag)
-    if charset is None:
+    decode = _DECODERS.get(tag)
+    if decode is None:
         return _Attribute(oid, bytes((tag,)) + value)
     try:
-        return _Attribute(oid, value.decode(charset))
+        return _Attribute(oid, decode(value)[0])
     except UnicodeDecodeError:
         raise reader.error("a string that is none of its kind") from None
 
