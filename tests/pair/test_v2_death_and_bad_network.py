@@ -103,8 +103,8 @@ def test_a_passive_tunnel_is_tried_once_after_a_start_and_then_waits() -> None:
 
 # -- killed and taken up again ----------------------------------------------------------------------------
 
-SCENARIO = 400.0
-LIFETIMES = {"ike_lifetime": 300, "lifetime": 160}
+SCENARIO = 200.0
+LIFETIMES = {"ike_lifetime": 150, "lifetime": 80}
 
 
 def scenario(prepare: str = "", at: int = 0, delay: float = 0.0) -> tuple[Network, Node, Node]:
@@ -408,7 +408,7 @@ def test_malformed_messages_in_every_state_raise_nothing_and_stop_nobody(seed: i
         return False
 
     net.drop = disturb
-    start(net, alice, bob, seconds=100)
+    start(net, alice, bob, seconds=600)  # a forged answer to IKE_SA_INIT costs an attempt: nothing in it is proven
     assert traffic(net, alice, bob, 100) == 0
 
 

@@ -27,9 +27,10 @@ from secd.sadb.messages import SA, Direction, Lifetime, UdpEncap
 #: What the initiator and the responder rekey at, as parts of the lifetime: apart, so that they rarely collide.
 REKEY_INITIATOR = (0.85, 0.90)
 REKEY_RESPONDER = (0.90, 0.95)
-#: Seconds between two looks at whether the peer uses a new pair, and after which it is used in any case.
+#: Seconds between two looks at whether the peer uses a new pair, and after which it is used in any case: no sooner than
+#: an initiator has repeated its request for the last time.
 LOOK = 1.0
-PATIENCE = 5.0
+PATIENCE = 65.0
 
 
 @dataclass(frozen=True, slots=True)
