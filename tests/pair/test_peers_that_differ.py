@@ -9,13 +9,21 @@ from tests.pair.network import ALICE, BOB, GROUP, Network, Node, connection, mat
 from secd.ike import identities, proposals
 from secd.ike.connection import Cipher, Connection, Phase2Proposal
 from secd.ike.contract import Send
-from secd.ike.v1 import quick_mode
+from secd.ike.crypto.ikev1 import hash_2
+from secd.ike.v1 import children, quick_mode
 from secd.ike.v1.context import Context, Session
 from secd.ike.wire import isakmp
 from secd.ike.wire.iana import ExchangeType, Flag, IdType, IpsecAttribute, LifeType, NotifyType, ProtocolId
 from secd.ike.wire.isakmp import Header, encode_message, encode_payloads
 from secd.ike.wire.payload import Payload
-from secd.ike.wire.payloads import DeletePayload, IDPayload, NotificationPayload, UnknownPayload, VendorIDPayload
+from secd.ike.wire.payloads import (
+    DeletePayload,
+    HashPayload,
+    IDPayload,
+    NotificationPayload,
+    UnknownPayload,
+    VendorIDPayload,
+)
 from secd.ike.wire.sa import Attribute, SAPayload, attribute
 from secd.sadb.messages import Datagram
 
@@ -260,3 +268,43 @@ def test_the_offers_octets_are_hashed_as_they_were_sent() -> None:
     chain = isakmp.parse_payloads(sent[0].data[16], sent[0].data[28:])
     offer = chain.one(SAPayload)
     assert encode_payloads([offer])[4:] == offer.raw == offer.encode_body()
+
+
+def test_a_responder_that_narrows_the_selectors_is_named_with_what_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """strongSwan with networks of its own answers with these."""
+    net, alice, bob = pair()
+    narrow = [IDPayload(IdType.ID_IPV4_ADDR_SUBNET, bytes([10, net, 0, 0, 255, 255, 0, 0])) for net in (2, 1)]
+    seal = Context.seal
+
+    def narrowed(self: Context, session: Session, exchange: ExchangeType, message_id: int, *rest: object) -> object:
+        payloads, cbc = rest
+        if exchange == ExchangeType.QUICK and session.sa.role == "responder" and len(payloads) > 2:  # type: ignore[arg-type]
+            state = next(iter(alice.speaker._v1.ctx.sessions.values())).sa.quick[message_id].state
+            kept = [each for each in payloads[1:] if not isinstance(each, IDPayload)] + narrow  # type: ignore[index]
+            hashed = hash_2(session.prf, session.keys.skeyid_a, message_id, state.nonce, encode_payloads(kept))  # type: ignore[union-attr]
+            payloads = [HashPayload(hashed), *kept]
+        return seal(self, session, exchange, message_id, payloads, cbc)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Context, "seal", narrowed)
+    bob.start(settled=True)
+    alice.start()
+    net.run(300)
+    (text,) = alice.said("selector-mismatch")
+    assert "asks for traffic 10.1.0.0/16 <-> 10.2.0.0/16, a sec interface carries 0.0.0.0/0 <-> 0.0.0.0/0" in text
+    assert alice.speaker.status(net.now)[0].reason == text
+    assert not alice.sas
+
+
+def test_an_initiator_that_deletes_at_once_is_suspected_to_dislike_our_name() -> None:
+    net, alice, bob = pair()
+    bob.start(settled=True)
+    alice.start()
+    assert net.run(5, until=lambda: "phase1-up" in alice.codes())
+    context, session = session_of(alice)
+    context.world.now = net.now
+    session.sa.quick.clear()
+    say(alice, [children.delete_payload(session)])
+    net.run(1)
+    (text,) = bob.said("identity-mismatch")
+    assert "does not accept our identity address 198.51.100.1; write at /etc/ipsec.conf: 1 `srcid NAME`" in text
+    assert bob.speaker.status(net.now)[0].reason == text

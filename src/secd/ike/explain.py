@@ -67,6 +67,14 @@ def our_identity_refused(peer: str, sent: Identity, answer: str, origin: str) ->
     )
 
 
+def our_identity_suspected(peer: str, sent: Identity, origin: str) -> str:
+    """The peer has deleted the ISAKMP SA as soon as it knew how we call ourselves."""
+    return (
+        f"{peer} has deleted the ISAKMP SA at once: most likely it does not accept our identity "
+        f"{identities.described(sent)}; write at {origin} `srcid NAME` with the name that the peer expects"
+    )
+
+
 def wrong_key_as_responder(peer: str, origins: Iterable[str]) -> str:
     """Message 5 does not decrypt with any candidate's key."""
     rules = ", ".join(dict.fromkeys(origins))

@@ -18,6 +18,8 @@ from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import NotifyType, ProtocolId, name_of
 from secd.ike.wire.payloads import DeletePayload, HashPayload, NotificationPayload
 
+#: Seconds within which an initiator that does not like our name deletes the ISAKMP SA.
+AT_ONCE = 5.0
 #: Seconds for which the children of a deleted ISAKMP SA wait to be adopted by its replacement.
 HOLD = 90.0
 
@@ -179,7 +181,20 @@ def _deleted(ctx: Context, session: Session, delete: DeletePayload) -> None:
                 and other.sa.icookie + other.sa.rcookie == spi
                 and other.sa.tunnel == session.sa.tunnel
             ):
+                _suspect_identity(ctx, other)
                 end(ctx, other, "the peer has deleted the ISAKMP SA")
+
+
+def _suspect_identity(ctx: Context, session: Session) -> None:
+    """An initiator that ends main mode when it has seen message 6 does not like what stands in it: our name."""
+    tunnel, name = ctx.tunnel(session), session.sa.local_id
+    unused = session.sa.role == "responder" and not session.sa.used
+    if tunnel is None or name is None or tunnel.up_since is not None or not unused:
+        return
+    if ctx.world.now - session.since < AT_ONCE:
+        text = explain.our_identity_suspected(session.sa.endpoint.remote, name, tunnel.connection.origin)
+        ctx.world.log_once(tunnel, "error", "identity-mismatch", text)
+        tunnel.reason = text
 
 
 def _deleted_pair(ctx: Context, session: Session, spi: int) -> None:

@@ -114,7 +114,9 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode
     _verify(chain, expected)
     nonce_r = chain.one(NoncePayload).body
     suite, spi_out = quick_offers.chosen(state, chain.one(SAPayload))
-    quick_offers.expect_any(chain, required=False)
+    if refusal := quick_offers.other_selectors(session, chain):
+        _refuse_answer(ctx, session, tunnel, message_id, refusal)
+        return
     secret = b""
     if state.private:
         secret = yield from shared_secret(suite.group, state.private, chain.one(KEPayload).body)
@@ -134,6 +136,15 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode
     quick.deadline = now + LINGER
     if older is None:
         confirm(ctx, session, tunnel, quick, quick.state)
+
+
+def _refuse_answer(ctx: Context, session: Session, tunnel: Tunnel, message_id: int, text: str) -> None:
+    """An authenticated message 2 with other selectors than ours: say so to both sides, and end the exchange."""
+    ctx.world.log_once(tunnel, "error", "selector-mismatch", text)
+    state = session.sa.quick[message_id].state
+    spi = state.spi.to_bytes(4, "big") if isinstance(state, ProposalSent) else b""
+    ctx.inform(session, [NotificationPayload(NotifyType.INVALID_ID_INFORMATION, ProtocolId.PROTO_IPSEC_ESP, spi)])
+    give_up(ctx, session, message_id, text)
 
 
 # -- responder --------------------------------------------------------------------------------------------

@@ -27,11 +27,13 @@ def check_selectors(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain
     raise Told("selectors are not 0.0.0.0/0 <-> 0.0.0.0/0", NotifyType.INVALID_ID_INFORMATION)
 
 
-def expect_any(chain: Chain, *, required: bool) -> None:
-    """The selectors that the responder returns must be those we sent."""
+def other_selectors(session: Session, chain: Chain) -> str:
+    """What to say if the responder returns other selectors than the ones that we sent; "" if it does not."""
     ids = chain.all(IDPayload)
-    if (required or ids) and (len(ids) != 2 or not all(identities.is_any(each) for each in ids)):
-        raise WireError("other selectors than 0.0.0.0/0 came back", NotifyType.INVALID_ID_INFORMATION)
+    if not ids or (len(ids) == 2 and all(identities.is_any(each) for each in ids)):
+        return ""
+    ours, theirs = ids if len(ids) == 2 else (None, None)
+    return explain.wrong_selectors(session.sa.endpoint.remote, theirs, ours)
 
 
 def choose(ctx: Context, session: Session, tunnel: Tunnel, offer: SAPayload) -> tuple[proposals.Choice, EspSuite]:
