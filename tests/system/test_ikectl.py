@@ -96,8 +96,8 @@ def test_iked_conf_is_loaded_when_secd_starts(running: Ends):
 def test_show_sa_is_openbsds_and_its_numbers_stay(ends: Ends):
     said = ends.ikectl("show", "sa")
     pattern = (
-        r"iked_sas: (0x\w+) rspi 0x\w{16} ispi 0x\w{16} 192\.0\.2\.1:\d+->192\.0\.2\.2:\d+<FQDN/there>\[\] ESTABLISHED i"
-        r".* nexti 0x0 pol 0x\w+\n"
+        r"iked_sas: (0x\w+) rspi 0x\w{16} ispi 0x\w{16} 192\.0\.2\.1:\d+->192\.0\.2\.2:\d+<FQDN/there>\[\] "
+        r"ESTABLISHED i.* nexti 0x0 pol 0x\w+\n"
         r"  sa_childsas: 0x\w+ ESP (0x\w{8}) out 192\.0\.2\.1:\d+ -> 192\.0\.2\.2:\d+ \(L\) B=0x0 P=0x\w+ @\1\n"
         r"  sa_childsas: 0x\w+ ESP (0x\w{8}) in 192\.0\.2\.2:\d+ -> 192\.0\.2\.1:\d+ \(LA\) B=0x0 P=0x\w+ @\1\n"
     )
