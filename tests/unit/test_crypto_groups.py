@@ -92,6 +92,26 @@ def test_a_curve25519_value_of_small_order_is_refused() -> None:
             entry.shared(private, value)
 
 
+def test_a_curve448_value_of_small_order_is_refused() -> None:
+    entry = group("curve448")
+    private = entry.generate(seed(entry, 0x88)).private
+    for value in (bytes(56), b"\x01" + bytes(55)):
+        with pytest.raises(InvalidPublicValue, match="small order"):
+            entry.shared(private, value)
+
+
+@pytest.mark.parametrize("name", ["mlkem768", "mlkem1024"])
+def test_an_encapsulation_key_that_is_not_reduced_is_refused(name: str) -> None:
+    # FIPS 203 §7.2: coefficients of 12 bits are below 3329
+    entry = group(name)
+    good = entry.generate(seed(entry, 0x99)).public
+    for at in (0, 3 * 127, entry.public_octets - 32 - 3):
+        bad = good[:at] + b"\x01\x1d\x00" + good[at + 3 :]  # 0xd01 is 3329, the modulus itself
+        with pytest.raises(InvalidPublicValue, match="above the modulus"):
+            entry.encapsulate(seed(entry, 0x11), bad)
+        entry.encapsulate(seed(entry, 0x11), good[:at] + b"\x00\x0d\x00" + good[at + 3 :])  # 3328
+
+
 def test_groups_are_found_by_name_and_by_number() -> None:
     assert [group_numbered(each) for each in (2, 5, 14, 19)] == [
         group(name) for name in ("modp1024", "modp1536", "modp2048", "ecp256")

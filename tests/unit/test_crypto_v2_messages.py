@@ -216,6 +216,17 @@ def test_the_same_fragment_twice_counts_once() -> None:
     assert once.add(made[0]) is once
 
 
+def test_payloads_in_front_of_a_fragment_are_refused() -> None:
+    keys = keys_of(GCM)
+    clear = bytes((PayloadType.SKF, 0, 0, 10)) + b"vendor"
+    octets = 4 + 4 + 8 + 5 + 16
+    head = replace(HEADER, next_payload=PayloadType.V, length=HEADER_OCTETS + len(clear) + octets).encode() + clear
+    associated = head + bytes((0, 0)) + octets.to_bytes(2, "big") + b"\x00\x01\x00\x02"
+    datagram = associated + GCM.seal(keys, bytes(8), associated, b"part\x00")
+    with pytest.raises(WireError, match="in front of a fragment"):
+        open_message(GCM, keys, parse_header(datagram), datagram)
+
+
 def test_fragments_of_a_message_too_large_are_refused() -> None:
     half = Fragment(HEADER, PayloadType.V, 1, 3, bytes(MAX_MESSAGE // 2))
     reassembly = Reassembly().add(half).add(replace(half, number=2, first=PayloadType.NONE))

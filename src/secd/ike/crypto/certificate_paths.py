@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from secd.ike.crypto import name_constraints
 from secd.ike.crypto.certificate_names import subject_text
 from secd.ike.crypto.errors import CertificateError
-from secd.ike.crypto.signature_schemes import SMALLEST_RSA_KEY
+from secd.ike.crypto.signature_schemes import LARGEST_RSA_KEY, SMALLEST_RSA_KEY
 from secd.ike.wire.distinguished_names import name_to_text
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
@@ -181,8 +181,9 @@ def _check_common(certificate: x509.Certificate, who: str, now: datetime) -> Non
     key = certificate.public_key()
     if not isinstance(key, _KEYS):
         raise CertificateError(f"{who} has a key of an unknown kind: expected RSA, ECDSA or Ed25519")
-    if isinstance(key, RSAPublicKey) and key.key_size < SMALLEST_RSA_KEY:
-        raise CertificateError(f"{who} has an RSA key of {key.key_size} bits, expected {SMALLEST_RSA_KEY} at least")
+    if isinstance(key, RSAPublicKey) and not SMALLEST_RSA_KEY <= key.key_size <= LARGEST_RSA_KEY:
+        limits = f"{SMALLEST_RSA_KEY} to {LARGEST_RSA_KEY}"
+        raise CertificateError(f"{who} has an RSA key of {key.key_size} bits, expected {limits}")
 
 
 def _check_purpose(certificate: x509.Certificate, who: str) -> None:

@@ -23,6 +23,7 @@ from secd.ike.crypto.errors import InvalidSignature, UnsupportedAlgorithm
 from secd.ike.wire.ikev2.iana import AuthMethod, HashAlgorithm
 
 SMALLEST_RSA_KEY = 2048  # bits
+LARGEST_RSA_KEY = 8192  # a stranger's key must not cost us much
 
 Kind = Literal["rsa", "rsa-pss", "ecdsa", "ed25519"]
 PrivateKey = RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
@@ -288,6 +289,6 @@ def _rsa_padding(scheme: Scheme) -> padding.AsymmetricPadding:
 
 
 def _check_rsa_size(key: PrivateKey | PublicKeyTypes) -> None:
-    if isinstance(key, RSAPrivateKey | RSAPublicKey) and key.key_size < SMALLEST_RSA_KEY:
-        problem = f"an RSA key of {key.key_size} bits, expected {SMALLEST_RSA_KEY} at least"
+    if isinstance(key, RSAPrivateKey | RSAPublicKey) and not SMALLEST_RSA_KEY <= key.key_size <= LARGEST_RSA_KEY:
+        problem = f"an RSA key of {key.key_size} bits, expected {SMALLEST_RSA_KEY} to {LARGEST_RSA_KEY}"
         raise InvalidSignature(problem) if isinstance(key, RSAPublicKey) else UnsupportedAlgorithm(problem)

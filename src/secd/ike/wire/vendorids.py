@@ -50,7 +50,9 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
 _PRODUCTS: tuple[tuple[bytes, str], ...] = (
     (_hashed("strongSwan"), "strongSwan"),
     (b"OE-Libreswan-", "libreswan"),
+    (b"OpenIKED-", "OpenIKED"),
     (bytes.fromhex("8299031757a36082c6a621de"), "FortiGate"),
+    (bytes.fromhex("1d6e178f6c2c0be284985465450fe9d4"), "FortiGate"),
     (bytes.fromhex("699369228741c6d4ca094c93e242c9de"), "Juniper"),
     (bytes.fromhex("3e984048"), "Cisco IOS"),
     (_hashed("ALTIGA GATEWAY")[:14], "Cisco VPN 3000"),
