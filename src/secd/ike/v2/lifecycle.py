@@ -177,16 +177,17 @@ def _is_needed(ctx: Context, session: Session, child: Child) -> Step[None]:
     Of two that were made at once only the one with the lower SPIs goes by idleness, which both sides see alike.
     """
     newest = pairs.newest(ctx, session.sa.tunnel)
-    if newest is None or newest[1] is child:
-        child.check_at = None
+    usable = [each for _, each in pairs.all_of(ctx, session.sa.tunnel) if each.usable and each is not child]
+    if newest is None or not usable or (newest[1] is child and not child.replaced):
+        child.check_at, child.replaced = None, False
         return
     idle = yield from last_use(child.spi_in, child.endpoint.local)
     holder = _holder(ctx, session, child)
     if holder is None or not holder.sa.established:
         return
-    other = newest[1]
+    other = max(usable, key=lambda each: each.created)
     alike = abs(other.created - child.created) < AT_ONCE
-    loses = not alike or sorted((child.spi_in, child.spi_out)) < sorted((other.spi_in, other.spi_out))
+    loses = not alike or _lower(child, other)
     if child.replaced or (loses and (idle is None or idle >= IDLE)):
         ctx.log(holder, "child-duplicate", f"SPI 0x{child.spi_in:08x} is not needed beside 0x{other.spi_in:08x}")
         pairs.end(ctx, holder, child)
@@ -379,12 +380,25 @@ def _one_too_many(ctx: Context, newest: Session, other: Session) -> None:
 
 
 def _duplicates(ctx: Context, tunnel: Tunnel, newest: tuple[Session, Child] | None) -> None:
-    """Pairs beside the newest are looked at after a while."""
-    for session, child in pairs.all_of(ctx, tunnel.name):
-        extra = newest is not None and child is not newest[1] and child.usable
-        if extra and child.check_at is None and child.delete_at is None:
+    """Pairs beside the newest: one that the other side made at the same time is one too many, others are looked at."""
+    for session, child in list(pairs.all_of(ctx, tunnel.name)):
+        if newest is None or child is newest[1] or not child.usable or child.check_at is not None:
+            continue
+        rival = newest[1]
+        at_once = session is newest[0] and rival.created - child.created < AT_ONCE
+        if at_once and child.ours != rival.ours and not child.replaced:
+            loser = newest if _lower(rival, child) else (session, child)
+            loser[1].replaced = True
+            loser[1].check_at = ctx.world.now + (ONE_TOO_MANY if loser[1].ours else CHECK)
+            ctx.touch(loser[0])
+        elif child.delete_at is None:
             child.check_at = ctx.world.now + CHECK
             ctx.touch(session)
+
+
+def _lower(one: Child, other: Child) -> bool:
+    """Whether `one` has the lower SPIs, which both sides see alike."""
+    return sorted((one.spi_in, one.spi_out)) < sorted((other.spi_in, other.spi_out))
 
 
 def _unfinished(ctx: Context, tunnel: Tunnel) -> bool:
