@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from secd.cli.sec_show import Shown
 from secd.cli.sec_tunnels import ESP, Tunnel
+from secd.conf.diagnostics import Diagnostic
 from secd.conf.hostname import HostnameError, read_hostname
 from secd.conf.hostname_settings import MTU_MIN, interface_unit
 from secd.conf.ipsec.compile import compile_rules
@@ -217,17 +218,29 @@ def files(directory: str = "/etc") -> Iterator[Finding]:
 
 
 def rules(directory: str = "/etc") -> Iterator[Finding]:
-    """ipsec.conf can be loaded."""
+    """ipsec.conf and iked.conf can be loaded."""
     path = Path(directory) / "ipsec.conf"
-    if not path.exists():
-        return
-    parsed = parse_file(str(path))
-    found = [*parsed.diagnostics.all, *compile_rules(parsed.rules).diagnostics.all]
+    if path.exists():
+        parsed = parse_file(str(path))
+        found = [*parsed.diagnostics.all, *compile_rules(parsed.rules).diagnostics.all]
+        yield from _understood(path, found, f"ipsecctl -f {path}")
+    path = Path(directory) / "iked.conf"
+    if path.exists():
+        from secd.conf.iked.certificates import Store
+        from secd.conf.iked.compile import compile_policies
+        from secd.conf.iked.grammar import parse_file as parse_policies
+
+        policies = parse_policies(str(path))
+        compiled = compile_policies(policies, lambda: Store(Path(directory) / "iked"))
+        yield from _understood(path, [*policies.diagnostics.all, *compiled.diagnostics.all], f"ikectl load {path}")
+
+
+def _understood(path: Path, found: list[Diagnostic], command: str) -> Iterator[Finding]:
     if not found:
         yield Finding("ok", path.name, "understood")
     for diagnostic in found:
         level: Literal["note", "bad"] = "bad" if diagnostic.severity == "error" else "note"
-        yield Finding(level, path.name, str(diagnostic), diagnostic.hint or f"put it right, then ipsecctl -f {path}")
+        yield Finding(level, path.name, str(diagnostic), diagnostic.hint or f"put it right, then {command}")
 
 
 # -- packet sizes -----------------------------------------------------------------------------------------
