@@ -354,7 +354,10 @@ def test_what_iked_sends_goes_to_the_network_and_an_error_is_counted_and_logged_
         wait_for(lambda: any("cannot send" in line for line in plane.log), "it is logged")
         lines = [line for line in plane.log if "cannot send" in line]
         assert len(lines) == 1
-        assert "5 octets from 192.0.2.1 port 4500 to 192.0.2.2 port 4500: Network is unreachable" in lines[0]
+        assert "5 octets from 192.0.2.1 port 4500 to 192.0.2.2 port 4500: Network is unreachable; `ip route" in lines[0]
+        plane.engine.send_error = OSError(errno.EPERM, "IKE from 192.0.2.1 to 192.0.2.2:4500: Not permitted")
+        iked.send(out)
+        wait_for(lambda: any(line.endswith("port 4500: Not permitted") for line in plane.log), "another cause is told")
 
 
 # -- batches and checkpoints ------------------------------------------------------------------------------

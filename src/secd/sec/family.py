@@ -26,8 +26,9 @@ from secd.sec.checks import Refusal
 
 _ANSWER_TIMEOUT = 10.0
 _MAX_TEXT = 1024
-#: Of log lines with the same `kind`, one in so many seconds is written.
+#: Of log lines with the same `kind`, one in so many seconds is written; so many kinds are remembered.
 _QUIET = 10.0
+_MAX_KINDS = 1024
 
 
 class Family:
@@ -54,17 +55,16 @@ class Family:
         """Write a line to the log."""
         self._channel.send(LogLine(level, message[:_MAX_TEXT]))
 
-    def log_sometimes(self, kind: str, level: str, message: str) -> None:
-        """Write a line unless one of its `kind` was written a short while ago; say how many were left out.
-
-        `kind` is one of a few fixed words, so that what is remembered is bounded.
-        """
-        written, left_out = self._said.get(kind, (0.0, 0))
+    def log_sometimes(self, kind: str, level: str, message: str, *, quiet: float = _QUIET) -> None:
+        """Write a line unless one of its `kind` was written within `quiet` seconds; say how many were left out."""
+        written, left_out = self._said.pop(kind, (0.0, 0))
         now = time.monotonic()
-        if written and now - written < _QUIET:
+        if written and now - written < quiet:
             self._said[kind] = written, left_out + 1
             return
         self._said[kind] = now, 0
+        if len(self._said) > _MAX_KINDS:  # what was wanted least lately is forgotten
+            del self._said[next(iter(self._said))]
         self.log(level, message + (f" ({left_out} more like this before)" if left_out else ""))
 
     # -- TUN devices --------------------------------------------------------------------------------------

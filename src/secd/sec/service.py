@@ -19,6 +19,7 @@ from secd.sec.family import Family
 from secd.sec.inbox import Inbox
 from secd.sec.interfaces import Interfaces
 
+_HOUR = 3600.0
 _ONLY_IKED = (m.Checkpoint, m.CheckpointForget, m.CheckpointInUse, m.Datagram)
 
 
@@ -147,12 +148,16 @@ class Service:
             self._engine.send_ike(request.local, request.local_port, request.remote, request.remote_port, request.data)
         except (OSError, ValueError) as error:
             self._send_errors += 1
+            why = getattr(error, "strerror", None) or str(error)
+            why = why.partition(": ")[2] if why.startswith("IKE from ") else why
+            if getattr(error, "errno", None) in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+                why += f"; `ip route get {request.remote}` tells more"
             self._family.log_sometimes(
-                "send",
+                f"send {request.remote} {why}",
                 "warning",
-                f"cannot send an IKE message of {len(request.data)} octets from {request.local or 'any'} port "
-                f"{request.local_port} to {request.remote} port {request.remote_port}: "
-                f"{getattr(error, 'strerror', None) or error}",
+                f"cannot send IKE of {len(request.data)} octets from {request.local or 'any'} port "
+                f"{request.local_port} to {request.remote} port {request.remote_port}: {why}",
+                quiet=_HOUR,
             )
 
     def _counters_get(self, client: Client, request: m.CountersGet) -> None:
