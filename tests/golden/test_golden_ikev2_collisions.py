@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
-from secd.ike.v2 import pairs
 from tests.pair.network import Network, Node, matches, start, traffic
 from tests.pair.v2_support import pair
+
+from secd.ike.v2 import pairs
 
 TABLE = Path(__file__).parent / "ikev2" / "collisions.txt"
 UPDATE = "SECD_UPDATE_GOLDEN"

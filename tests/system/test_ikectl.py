@@ -7,81 +7,26 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
+from ikectl_ends import THEM, US, Ends, policy, two_secds
 
 from secd.lab.commands import wait_until
-from secd.lab.namespaces import Host, Lab
-from secd.lab.secd import Secd
+from secd.lab.namespaces import Lab
 
 pytestmark = pytest.mark.root
 
-US, THEM = ("192.0.2.1", "169.254.64.94"), ("192.0.2.2", "169.254.64.93")
-SUITE = "ikesa enc aes-256-gcm group curve25519 childsa enc aes-256-gcm noesn"
-
-
-def policy(mode: str, local: str, peer: str, words: str, iface: str = "sec0") -> str:
-    return f"ikev2 {mode} from any to any local {local} peer {peer} {SUITE} {words} iface {iface}\n"
-
-
-@dataclass
-class Ends:
-    """Two secds on one cable; `us` begins."""
-
-    us: Secd
-    them: Secd
-
-    def ikectl(self, *words: str, text: str | None = None, check: bool = True) -> str:
-        """Run ikectl at our end; give what it says."""
-        done = self.us.host.run("ikectl", *words, text=text, check=check)
-        return done.stdout + done.stderr
-
-    def load(self, ours: str, theirs: str) -> None:
-        """Load policies at both ends."""
-        for secd, text in ((self.them, theirs), (self.us, ours)):
-            secd.host.write("/etc/iked.conf", text, mode=0o600)
-            secd.host.run("ikectl", "reload")
-
-    def up(self) -> None:
-        """Wait until packets pass."""
-        self.us.wait_up("sec0")
-        self.them.wait_up("sec0")
-        self.ping()
-
-    def ping(self) -> None:
-        said = self.us.host.run("ping", "-q", "-n", "-c3", "-i0.05", "-W2", THEM[1], check=False).stdout
-        assert " 3 received" in said, (said, self.us.daemon.tail(), self.them.daemon.tail())
-
-    def spis(self) -> set[int]:
-        return {sa["spi"] for sa in self.us.sas()}
-
 
 @pytest.fixture(scope="module")
-def hosts(lab: Lab) -> tuple[Host, Host]:
-    here, there = lab.host("ikectl1"), lab.host("ikectl2")
-    lab.link(here, f"{US[0]}/24", there, f"{THEM[0]}/24")
-    return here, there
-
-
-@pytest.fixture(scope="module")
-def running(hosts: tuple[Host, Host]) -> Iterator[Ends]:
-    def hostname(us: tuple[str, str], them: tuple[str, str]) -> dict[str, str]:
-        return {"sec0": f"inet {us[1]} 255.255.255.252 {them[1]}\nup\n"}
-
-    # The policies are there before secd is: it loads them as it starts.
-    psk = 'srcid here dstid there psk "two words"', 'srcid there dstid here psk "two words"'
-    hosts[0].write("/etc/iked.conf", policy("active", US[0], THEM[0], psk[0]), mode=0o600)
-    hosts[1].write("/etc/iked.conf", policy("passive", THEM[0], US[0], psk[1]), mode=0o600)
-    with Secd(hosts[1], "", hostname(THEM, US)) as them, Secd(hosts[0], "", hostname(US, THEM)) as us:
-        yield Ends(us, them)
+def running(lab: Lab) -> Iterator[Ends]:
+    with two_secds(lab, "ikectl") as both:
+        yield both
 
 
 @pytest.fixture
 def ends(running: Ends) -> Iterator[Ends]:
     """Both ends with the policies they started with, coupled and active."""
-    psk = 'srcid here dstid there psk "two words"', 'srcid there dstid here psk "two words"'
-    running.load(policy("active", US[0], THEM[0], psk[0]), policy("passive", THEM[0], US[0], psk[1]))
+    running.begin()
     running.up()
     yield running
     for word in ("active", "couple"):

@@ -7,6 +7,7 @@ import socket
 import pytest
 from msgspec.structs import replace
 
+from secd.conf.iked import refuse
 from secd.conf.iked.compile import Compiled, compile_policies
 from secd.conf.iked.credentials import Credentials, CredentialsError
 from secd.conf.iked.grammar import parse_text
@@ -17,6 +18,12 @@ from secd.ike.wire.distinguished_names import name_from_text
 from secd.sadb.messages import Identity
 
 ANY = "from any to any"
+
+
+@pytest.fixture(autouse=True)
+def _everything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What iked cannot do yet is refused; here it is not."""
+    monkeypatch.setattr(refuse, "NOT_YET", frozenset())
 
 
 class Store:
@@ -242,6 +249,26 @@ def test_what_cannot_be_is_refused_by_name_with_what_to_write(words: str, told: 
 
 def test_everything_that_is_wrong_with_a_policy_is_told_at_once():
     assert len(errors(f"ikev2 ipcomp transport ah {ANY} eap x iface sec0 tag y\n")) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("ikesa group curve25519 addke1 mlkem768 psk x", "addke: not available yet: leave it out"),
+        ("childsa group ecp256 addke1 mlkem768 psk x", "addke: not available yet: leave it out"),
+        ("psk x ppk y ppkid z", "ppk: not available yet: leave it out"),
+        ("psk x config address 10.0.0.2", "config: not available yet: leave it out"),
+        ("psk x request address any", "request: not available yet: write the address into hostname.secN"),
+        ("rsa", 'authentication by signatures: not available yet: write psk "..."'),
+    ],
+)
+def test_what_iked_cannot_do_yet_is_refused(monkeypatch: pytest.MonkeyPatch, words: str, told: str):
+    for word in ("addke", "config", "ppk", "request", "signatures"):
+        monkeypatch.setattr(refuse, "NOT_YET", frozenset({word}))
+        if told.startswith(word if word != "signatures" else "authentication"):
+            assert errors(f"ikev2 {ANY} {words} iface sec0\n") == [f"stdin: 1: {told}"]
+        else:
+            assert errors(f"ikev2 {ANY} {words} iface sec0\n") == []
 
 
 # -- printed and read again -------------------------------------------------------------------------------

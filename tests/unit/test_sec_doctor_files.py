@@ -19,8 +19,8 @@ def test_files_that_can_be_loaded_are_understood(tmp_path: Path):
 
 
 def test_what_is_wrong_with_iked_conf_is_told_with_its_line(tmp_path: Path):
-    write(tmp_path / "iked.conf", "\nikev2 from any to any peer 192.0.2.2 iface sec1\n")
+    write(tmp_path / "iked.conf", "\nikev2 from any to any peer 192.0.2.2 psk x iface lo0\n")
     (finding,) = rules(str(tmp_path))
     assert finding.level == "bad"
-    assert finding.text.startswith(f"{tmp_path}/iked.conf: 2: no key to sign with at {tmp_path}/iked/private/local.key")
+    assert finding.text.startswith(f"{tmp_path}/iked.conf: 2: iface lo0: write secN")
     assert finding.advice == f"put it right, then ikectl load {tmp_path}/iked.conf"
