@@ -217,8 +217,8 @@ def confirm(
 ) -> None:
     """The peer has the pair: send on it too.  One that waits to be used was made before, and is installed before."""
     if isinstance(state, AnswerSent):
-        for other in ctx.of(tunnel.name):
-            wait_no_longer(ctx, other)
+        for each_session in ctx.of(tunnel.name):
+            wait_no_longer(ctx, each_session)
     quick.state = Finished()
     quick.deadline = ctx.world.now + LINGER
     quick.flight.next = None
