@@ -55,6 +55,7 @@ class Tunnel:
     unique: Literal["no", "keep", "replace", "never"] = "no"
     if_id: int = 0
     mark: int = 0
+    replay_window: int = 0
     extra: Mapping[str, Value] = field(default_factory=dict)
 
     def connection(self) -> dict[str, Value]:
@@ -67,6 +68,8 @@ class Tunnel:
             child["rand_time"] = "0s"
         if self.if_id:
             child |= {"if_id_in": self.if_id, "if_id_out": self.if_id}
+        if self.replay_window:
+            child["replay_window"] = self.replay_window
         if self.mark:
             child |= {"mark_in": self.mark, "mark_out": self.mark}
         return {
@@ -131,13 +134,16 @@ class Charon:
         self.host, self.tunnels = host, tunnels
         host.write("/etc/strongswan.conf", strongswan_conf(backend, log_level, charon or {}))
         self._write(tunnels)
-        program = find("charon", package="strongswan-charon", also=[CHARON])
-        self.daemon = Daemon(host, "charon", program)
+        self.daemon = Daemon(host, "charon", *self.command())
         try:
             self._wait()
         except LabError:
             self.daemon.stop()
             raise
+
+    def command(self) -> list[str]:
+        """Give the command line that is charon's."""
+        return [find("charon", package="strongswan-charon", also=[CHARON])]
 
     def _wait(self) -> None:
         self.daemon.wait_until(lambda: self.host.path("/run/charon.vici").exists(), 10, "its control socket")
