@@ -105,18 +105,19 @@ def _scenario(lab: Lab, stage: Stage, peer: PeerKind) -> None:
             with stage.step("IKEv1 main mode and quick mode with both gateways"):
                 ours.wait_up("sec0", "sec1", timeout=UP_TIMEOUT)
             stage.checks.add("both tunnels come up", passed=True, detail=f"{time.monotonic() - begun:.1f} s")
-            with stage.step("OpenBGPD on ix"), OpenBGPD(network.ix, scenario.BGPD_CONF) as bgpd:
-                _wait_for_routes(stage, bgpd)
+            with stage.step("OpenBGPD on ix, and routes from both gateways"):
+                bgpd = OpenBGPD(network.ix, scenario.BGPD_CONF)
+                _wait_for_routes(bgpd)
+            with bgpd:
                 _show(stage, network, gateways)
                 _show_bgp(stage, network, bgpd)
             _show_failover(stage, network)
         _check_wire(stage, network)
 
 
-def _wait_for_routes(stage: Stage, bgpd: OpenBGPD) -> None:
+def _wait_for_routes(bgpd: OpenBGPD) -> None:
     with contextlib.suppress(LabError):  # what is missing then is told by the checks
         wait_until(lambda: len(bgpd.received()) == len(GATEWAYS), UP_TIMEOUT, "routes from both gateways", interval=0.2)
-    stage.console.print()
 
 
 def _show(stage: Stage, network: Network, gateways: Gateways) -> None:
