@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from secd.lab.commands import LabError
@@ -62,7 +63,7 @@ class Checks:
         table.add_column("result")
         table.add_column("seen", overflow="fold")
         for check in self.checks:
-            table.add_row(check.name, "[green]ok[/]" if check.passed else "[red]FAILED[/]", check.detail)
+            table.add_row(check.name, "[green]ok[/]" if check.passed else "[red]FAILED[/]", escape(check.detail))
         return table
 
     def facts_table(self) -> Table:
@@ -71,7 +72,7 @@ class Checks:
         table.add_column("what")
         table.add_column("value", overflow="fold")
         for name, value in self.facts.items():
-            table.add_row(name, value)
+            table.add_row(name, escape(value))
         return table
 
     def write_json(self, path: Path) -> None:

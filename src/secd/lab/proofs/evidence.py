@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from secd.lab.checks import Checks
@@ -63,7 +64,7 @@ class Evidence:
                 right = all(isinstance(row.get(column), int | float) for row in rows)
                 table.add_column(column.replace("_", " "), justify="right" if right else "left", overflow="fold")
             for row in rows:
-                table.add_row(*(str(row[column]) for column in columns))
+                table.add_row(*(escape(str(row[column])) for column in columns))
             console.print(table)
         console.print(self.checks.table())
 

@@ -24,10 +24,11 @@ PATIENCE = 90.0
 def prove(lab: Lab, evidence: Evidence) -> None:
     """Bring a tunnel up through a bad network and rekey it from both sides, in both roles, for several seeds."""
     seeds, rekeys = ((1,), 1) if evidence.short else ((1, 2, 3, 4, 5), 4)
+    roles = ROLES[1:] if evidence.short else ROLES
     us, middle, them = scene.cables(lab)
     with scene.scene(lab, hosts=(us, them)) as pair:
         for seed in seeds:
-            for role in ROLES:
+            for role in roles:
                 with Relay(middle, seed=seed) as weather:
                     _tunnel(pair, evidence, weather, role, seed=seed, rekeys=rekeys)
                     pair.clear()
@@ -98,4 +99,10 @@ def _rekeyed(pair: Pair, seen: Seen, order: Callable[[Pair], None], name: str) -
     order(pair)
     with pair.told():
         wait_until(lambda: seen.note(pair.charon.list_sas()) or None, PATIENCE, name, interval=0.1)
-    return time.monotonic() - begun
+        seconds = time.monotonic() - begun
+        newest = max(
+            (child for sa in pair.charon.list_sas() for child in sa.children), key=lambda child: child.unique_id
+        )
+        both = {int(newest.spi_in, 16), int(newest.spi_out, 16)}
+        wait_until(lambda: both <= scene.our_spis(pair), PATIENCE, f"{name}: on both sides", interval=0.1)
+    return seconds
