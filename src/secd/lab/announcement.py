@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -17,69 +15,21 @@ from rich.console import Console
 from secd.lab import bird, openbgpd, scenario, secd, strongswan
 from secd.lab.bird import Bird
 from secd.lab.checks import Checks
-from secd.lab.commands import LabError, missing_rights, wait_until
+from secd.lab.commands import LabError, wait_until
 from secd.lab.failover import Failover, fail_over
-from secd.lab.namespaces import Host, Lab
+from secd.lab.namespaces import Lab
 from secd.lab.openbgpd import OpenBGPD
 from secd.lab.scenario import GATEWAYS, Gateway, Gateways, Network, PeerKind
 from secd.lab.secd import Secd
+from secd.lab.stage import Stage, play
 
 #: Seconds that tunnels, and then BGP, may take to come up.
 UP_TIMEOUT = 20.0
 
 
-@dataclass
-class Stage:
-    """Where the show happens: prints steps, commands with their output, and notes checks."""
-
-    console: Console
-    checks: Checks
-    started: float
-
-    @contextlib.contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        """Say what is being done; on a terminal, that it goes on."""
-        seconds = f"{time.monotonic() - self.started:5.1f} s"
-        if not self.console.is_terminal:
-            self.console.print(f"==> {title}  [{seconds}]", highlight=False, markup=False)
-            yield
-            return
-        with self.console.status(title):
-            yield
-        self.console.print(f"[dim]{seconds}[/] {title}", highlight=False)
-
-    def show(self, host: Host, *argv: str, check: bool = True) -> str:
-        """Type a command on a host, print what it says, and give that."""
-        self.console.print()
-        self.console.print(f"[bold]{host.name}# {' '.join(argv)}[/]", highlight=False)
-        said = host.run(*argv, check=check).stdout
-        self.console.out(said.rstrip("\n"), highlight=False)
-        return said
-
-
 def announce(console: Console, *, peer: PeerKind = "strongswan", json_file: Path | None = None) -> int:
     """Run the whole scenario; give the exit status: 0 when every check passed."""
-    stage = Stage(console, Checks(), time.monotonic())
-    if lacking := missing_rights():
-        raise LabError(lacking)
-    lab = Lab()
-    try:
-        stage.checks.facts |= _facts(peer)
-        with lab:
-            _scenario(lab, stage, peer)
-            lab.keep_logs = not stage.checks.passed
-    except LabError as problem:
-        stage.checks.add("the scenario ran to its end", passed=False, detail=str(problem))
-    seconds = time.monotonic() - stage.started
-    stage.checks.facts["took"] = f"{seconds:.0f} s"
-    console.print()
-    console.print(stage.checks.table())
-    console.print(stage.checks.facts_table())
-    if lab.kept_logs:
-        console.print(f"The daemons' logs are kept in {lab.kept_logs}", highlight=False)
-    if json_file:
-        stage.checks.write_json(json_file)
-    return stage.checks.exit_status
+    return play(console, lambda: _facts(peer), lambda lab, stage: _scenario(lab, stage, peer), json_file)
 
 
 def _facts(peer: PeerKind) -> dict[str, str]:

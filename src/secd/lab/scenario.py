@@ -24,11 +24,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
-from secd.lab.namespaces import Lab
+from secd.lab.namespaces import Host, Lab
 from secd.lab.openbgpd import OpenBGPD
 from secd.lab.secd import Secd
 from secd.lab.strongswan import Charon, Tunnel
@@ -114,6 +115,12 @@ class Gateway:
             dpd_delay=10, dpd_timeout=30, unique="replace",
         )  # fmt: skip
 
+    def charon(self, host: Host) -> Charon:
+        """Start its strongSwan on `host`."""
+        charon = Charon(host, self.tunnel())
+        charon.inner(self.inner, self.inner_self)
+        return charon
+
     def ipsec_conf(self) -> str:
         """What secd is told when it is the gateway."""
         suite = "auth hmac-sha2-256 enc aes-256 group modp3072"
@@ -147,14 +154,15 @@ GATEWAYS = (
 class Network:
     """The hosts and their cables, without a daemon."""
 
-    def __init__(self, lab: Lab) -> None:
-        """Build it."""
+    def __init__(self, lab: Lab, ends: Sequence[Gateway] = GATEWAYS) -> None:
+        """Build it with `ends` as the far ends."""
+        self.ends = ends
         self.ix, self.isp = lab.host("ix"), lab.host("isp")
-        self.gateways = {gateway.name: lab.host(gateway.name) for gateway in GATEWAYS}
+        self.gateways = {gateway.name: lab.host(gateway.name) for gateway in ends}
         self.vpc = lab.host("vpc")
         lab.link(self.ix, f"{SELF}/30", self.isp, "130.102.96.45/30", b_device="ix")
         self.ix.route("default", "130.102.96.45")
-        for gateway in GATEWAYS:
+        for gateway in ends:
             host = self.gateways[gateway.name]
             lab.link(host, f"{gateway.outer}/31", self.isp, f"{gateway.router}/31", b_device=gateway.name)
             host.route("default", gateway.router)
@@ -169,11 +177,11 @@ class Network:
         switch = lab.host("switch")
         switch.ip("link", "add", "br0", "type", "bridge")
         switch.ip("link", "set", "br0", "up")
-        ends = [(self.gateways[g.name], f"{g.vpc}/22", "vpc", g.name) for g in GATEWAYS]
+        ends = [(self.gateways[g.name], f"{g.vpc}/22", "vpc", g.name) for g in self.ends]
         for host, address, device, port in [*ends, (self.vpc, f"{TARGET}/22", "eth0", "vpc")]:
             lab.link(host, address, switch, None, a_device=device, b_device=port)
             switch.ip("link", "set", port, "master", "br0")
-        for gateway in GATEWAYS:
+        for gateway in self.ends:
             self.vpc.route(f"{gateway.inner_self}/32", gateway.vpc)
 
     def _watch_wire(self) -> None:
@@ -209,15 +217,14 @@ class Gateways:
         self.bgp: dict[str, OpenBGPD] = {}
         self._stack = ExitStack()
         with ExitStack() as starting:
-            for gateway in GATEWAYS:
+            for gateway in network.ends:
                 host = network.gateways[gateway.name]
                 if kind == "strongswan":
-                    charon = self.charons[gateway.name] = starting.enter_context(Charon(host, gateway.tunnel()))
-                    charon.inner(gateway.inner, gateway.inner_self)
+                    self.charons[gateway.name] = starting.enter_context(gateway.charon(host))
                 else:
                     hostname = f"inet {gateway.inner} 255.255.255.252 {gateway.inner_self}\nup\n"
                     starting.enter_context(Secd(host, gateway.ipsec_conf(), {"sec0": hostname}))
-            for gateway in GATEWAYS:
+            for gateway in network.ends:
                 host = network.gateways[gateway.name]
                 self.bgp[gateway.name] = starting.enter_context(OpenBGPD(host, gateway.bgpd_conf()))
             self._stack = starting.pop_all()
