@@ -292,9 +292,7 @@ def up(ctx: Context, session: Session, tunnel: Tunnel, child: Child) -> None:
     for what, line in explain.weak(child.suite, tunnel.connection.origin):
         ctx.world.log_once(tunnel, "warning", f"weak {what}", line)
     lifetime = settings(tunnel).lifetime
-    ctx.log(
-        session, "child-rekeyed" if renewed else "child-up", f"{_words(child)}, {lifetime} s"
-    )
+    ctx.log(session, "child-rekeyed" if renewed else "child-up", f"{_words(child)}, {lifetime} s")
 
 
 def why_refused(session: Session, tunnel: Tunnel, kind: int, *, key_exchange: bool) -> str:
