@@ -16,6 +16,7 @@ demo: build peers ## the sec(4) announcement, for real: two tunnels to strongSwa
 	$(VENV)/bin/sec lab announcement
 
 test: build peers ## every test that takes seconds (12 minutes at most)
+	@tools/install openiked
 	cd engine && cargo test --release --quiet
 	$(PY) -m pytest -m 'not long'
 
@@ -52,10 +53,11 @@ $(BUILD)/tools-installed: tools/install
 	tools/install build
 	@touch $@
 
-$(VENV)/bin/python: $(BUILD)/tools-installed
+# Not bin/python: that is a link, as old as the interpreter that it leads to.
+$(VENV)/pyvenv.cfg: | $(BUILD)/tools-installed
 	python3 -m venv $(VENV)
 
-$(BUILD)/built: $(VENV)/bin/python pyproject.toml engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null)
+$(BUILD)/built: pyproject.toml engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null) | $(VENV)/pyvenv.cfg
 	@echo "==> building secd into $(VENV)"
 	PIP_ROOT_USER_ACTION=ignore $(PY) -m pip install --quiet --upgrade 'maturin>=1.8,<2' pip
 	PIP_QUIET=1 PIP_ROOT_USER_ACTION=ignore VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet --extras dev
