@@ -26,6 +26,7 @@ from secd.ike.contract import (
     DropCheckpoint,
     Encapsulate,
     Encapsulation,
+    ExpectFrom,
     GenerateKeyPair,
     KeyPair,
     LastUse,
@@ -91,6 +92,7 @@ class Node:
         self.sas: dict[tuple[int, str], Installed] = {}
         self.order: list[tuple[int, str]] = []
         self.checkpoints: dict[str, bytes] = {}
+        self.expected: set[str] = set()
         self.logs: list[Log] = []
         self.sent: list[Send] = []
         self.added: list[SA] = []
@@ -173,6 +175,8 @@ class Node:
                 self.checkpoints[key] = data
             case DropCheckpoint(key):
                 del self.checkpoints[key]
+            case ExpectFrom(addresses, anew):
+                self.expected = set(addresses) if anew else self.expected | set(addresses)
             case AddSA(_, sa):
                 assert (sa.spi, sa.direction) not in self.sas, "added twice"
                 self.sas[sa.spi, sa.direction] = Installed(sa)

@@ -7,9 +7,10 @@ import random
 import pytest
 from tests.pair.network import ALICE, BOB, Nat, Network, Node, connection, matches, pair, start, traffic
 
+from secd.ike.connection import Connection
 from secd.ike.contract import Send, UpdateSA
 from secd.ike.proposals import offer1
-from secd.ike.v1 import offers
+from secd.ike.v1 import half_open, offers
 from secd.ike.wire import vendorids
 from secd.ike.wire.iana import ExchangeType, NotifyType, ProtocolId
 from secd.ike.wire.isakmp import Header, encode_message
@@ -211,40 +212,100 @@ def test_without_nat_traversal_nothing_floats() -> None:
 # -- forged, malformed, too much --------------------------------------------------------------------------
 
 
-def test_a_flood_of_first_messages_is_bounded_and_the_true_peer_still_gets_in() -> None:
+def flooded(bob: Node, rules: Connection, count: int, sources: int) -> None:
+    """Bring `count` first messages to Bob, each of another exchange, from so many addresses."""
+    offer = offer1(rules.phase1, 3600, offers.PSK)
+    rng = random.Random(7)
+    for number in range(count):
+        header = Header(rng.randbytes(8), bytes(8), ExchangeType.IDENTITY_PROTECTION)
+        data = encode_message(header, [offer])
+        datagram = Datagram(BOB, 500, f"203.0.113.{number % sources}", 500, data)
+        bob.do(lambda datagram=datagram: bob.speaker.receive(datagram, bob.net.now))
+
+
+def test_a_flood_of_first_messages_is_bounded_and_the_true_peer_gets_in_at_once() -> None:
     net = Network()
     alice = Node(net, ALICE, [connection(ALICE, BOB)], seed=1)
     bob = Node(net, BOB, [connection(BOB, None, mode="passive")], seed=2)
     bob.start(settled=True)
-    rules = alice.connections[0]
-    offer = offer1(rules.phase1, 3600, offers.PSK)
-    rng = random.Random(7)
-    for number in range(3000):
-        header = Header(rng.randbytes(8), bytes(8), ExchangeType.IDENTITY_PROTECTION)
-        source = f"203.0.113.{number % 200}"
-        data = encode_message(header, [offer])
-        bob.do(lambda data=data, source=source: bob.speaker.receive(Datagram(BOB, 500, source, 500, data), net.now))
-    assert len(bob.checkpoints) <= offers.MAX_HALF_OPEN
+    flooded(bob, alice.connections[0], 3000, 200)
+    assert len(bob.speaker._v1.ctx.sessions) == half_open.MAX_HALF_OPEN
+    assert not bob.checkpoints
     assert len(bob.logs) < 50
     alice.start()
-    assert net.run(150, until=lambda: matches(alice, bob))
+    assert net.run(1, until=lambda: matches(alice, bob))
+    assert ALICE in bob.expected
     net.run(60)
     assert len(bob.checkpoints) == 1
+    assert len(bob.speaker._v1.ctx.sessions) == 1
 
 
 def test_one_source_cannot_take_all_the_room() -> None:
     net, alice, bob = pair()
     bob.reconfigure(connection(BOB, None, mode="passive"))
-    offer = offer1(alice.connections[0].phase1, 3600, offers.PSK)
-    rng = random.Random(7)
-    for _ in range(500):
-        header = Header(rng.randbytes(8), bytes(8), ExchangeType.IDENTITY_PROTECTION)
-        data = encode_message(header, [offer])
-        bob.do(lambda data=data: bob.speaker.receive(Datagram(BOB, 500, "203.0.113.7", 500, data), net.now))
-    assert len(bob.checkpoints) == offers.MAX_HALF_OPEN_EACH
+    flooded(bob, alice.connections[0], 1000, 1)
+    assert len(bob.speaker._v1.ctx.sessions) == half_open.MAX_HALF_OPEN_EACH
     bob.start(settled=True)
     alice.start()
-    assert net.run(5, until=lambda: matches(alice, bob))
+    assert net.run(1, until=lambda: matches(alice, bob))
+
+
+def test_a_flood_from_the_peers_own_address_does_not_keep_it_out() -> None:
+    net, alice, bob = pair()
+    bob.start(settled=True)
+    offer = offer1(alice.connections[0].phase1, 3600, offers.PSK)
+    rng = random.Random(7)
+
+    def forge(_: int, send: Send) -> bool:
+        for _ in range(100):
+            header = Header(rng.randbytes(8), bytes(8), ExchangeType.IDENTITY_PROTECTION)
+            forged = Datagram(BOB, 500, ALICE, 500, encode_message(header, [offer]))
+            bob.do(lambda forged=forged: bob.speaker.receive(forged, net.now))
+        return False
+
+    net.drop = lambda number, send: forge(number, send) if send.local == ALICE or not send.local else False
+    alice.start()
+    assert net.run(1, until=lambda: matches(alice, bob))
+
+
+def test_who_goes_on_is_limited_for_it_costs_a_key_exchange() -> None:
+    net, _, bob = pair()
+    bob.start(settled=True)
+    cut = Network(seed=5)
+    for number in range(half_open.MAX_PROVEN_EACH + 3):
+        other = Node(cut, ALICE, [connection(ALICE, BOB)], seed=100 + number)
+        other.start()
+        cut.run(0.001)
+        first = other.sent[-1].data
+        bob.do(lambda first=first: bob.speaker.receive(Datagram(BOB, 500, ALICE, 500, first), net.now))
+        second = bob.sent[-1].data
+        other.do(
+            lambda other=other, second=second: other.speaker.receive(Datagram(ALICE, 500, BOB, 500, second), cut.now)
+        )
+        cut.run(0.001)
+        third = other.sent[-1].data
+        bob.do(lambda third=third: bob.speaker.receive(Datagram(BOB, 500, ALICE, 500, third), net.now))
+        net.run(0.001)
+    going_on = [each for each in bob.speaker._v1.ctx.sessions.values() if each.proven]
+    assert len(going_on) == half_open.MAX_PROVEN_EACH
+    assert "half-open" in bob.codes()
+    net.run(60)
+    assert not bob.speaker._v1.ctx.sessions
+
+
+def test_a_first_message_that_names_an_sa_which_is_there_does_not_take_its_place() -> None:
+    net, alice, bob = pair()
+    bob.connections = [connection(BOB, None, mode="passive")]
+    start(net, alice, bob)
+    cookie = alice.sent[0].data[:8]
+    offer = offer1(alice.connections[0].phase1, 3600, offers.PSK)
+    forged = encode_message(Header(cookie, bytes(8), ExchangeType.IDENTITY_PROTECTION), [offer])
+    answered = len(bob.sent)
+    bob.do(lambda: bob.speaker.receive(Datagram(BOB, 500, "203.0.113.7", 500, forged), net.now))
+    assert len(bob.sent) == answered
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    net.run(15.0)
+    assert "phase2-rekeyed" in bob.codes()
 
 
 @pytest.mark.parametrize("stage", range(1, 10))

@@ -68,6 +68,13 @@ class DropCheckpoint(Struct, frozen=True):
     id: str
 
 
+class ExpectFrom(Struct, frozen=True):
+    """Messages from these addresses (1024 at most) overtake strangers': see sadb.messages.Expect."""
+
+    addresses: tuple[str, ...]
+    anew: bool
+
+
 class AddSA(Struct, frozen=True):
     """Install `sa`.  A refusal is answered by `SAFailed`; success is not answered."""
 
@@ -173,7 +180,7 @@ class QueryTime(Struct, frozen=True):
 
 
 Output = (
-    Send | SaveCheckpoint | DropCheckpoint | AddSA | UpdateSA | DeleteSA | Log
+    Send | SaveCheckpoint | DropCheckpoint | ExpectFrom | AddSA | UpdateSA | DeleteSA | Log
     | ReserveSPI | GenerateKeyPair | ComputeSharedSecret | Encapsulate | ComputePRF | ComputeSignature | QueryLastUse
     | QueryTime
 )  # fmt: skip

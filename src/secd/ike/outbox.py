@@ -13,6 +13,7 @@ from secd.ike.contract import (
     AddSA,
     DeleteSA,
     DropCheckpoint,
+    ExpectFrom,
     Log,
     Output,
     SaveCheckpoint,
@@ -65,7 +66,7 @@ def _adds(output: Output, change: UpdateSA | DeleteSA) -> bool:
 
 
 def _rank(output: Output) -> int:
-    if isinstance(output, Log):
+    if isinstance(output, Log | ExpectFrom):
         return 0
     if isinstance(output, _CHANGES):
         return 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from secd.ike.connection import Connection
-from secd.ike.contract import Answer, ConnectionStatus, InstalledSA, Output, RequestId, SAKind
+from secd.ike.contract import Answer, ConnectionStatus, ExpectFrom, InstalledSA, Output, RequestId, SAKind
 from secd.ike.steps import Random
 from secd.ike.tunnel import Tunnel, fingerprint
 from secd.ike.v1.machine import Machine as Machine1
@@ -38,6 +38,8 @@ class Speaker:
         self._v1 = Machine1(self._world)
         self._v2 = Machine2(self._world)
         self._started: float | None = None
+        self._expected: set[str] = set()
+        self._contacts = 0
 
     # -- inputs -------------------------------------------------------------------------------------------
 
@@ -65,6 +67,10 @@ class Speaker:
         for each in (self._v1, self._v2):
             each.configured()
             each.settle()
+        self._expected = {each.peer for each in wanted.values() if each.peer is not None}
+        self._expect(self._expected, anew=True)
+        self._contacts = 0
+        self._expect_contacts()
 
     def restore(self, checkpoint_id: str, data: bytes, now: float) -> None:
         """Take up an IKE SA of an earlier life.  Raises what `msgspec` raises when the data is none of ours."""
@@ -84,6 +90,7 @@ class Speaker:
             text = f"message of IKE version {version} from {datagram.remote}: versions 1 and 2 are spoken here"
             self._world.log_stranger("info", "version", text)
         machine.settle()
+        self._expect_contacts()
 
     def answer(self, request_id: RequestId, answer: Answer, now: float) -> None:
         """A request was answered; answers that nobody waits for any more are passed over."""
@@ -91,6 +98,7 @@ class Speaker:
         machine = self._v2 if self._v2.expects(request_id) else self._v1
         machine.resume(request_id, answer)
         machine.settle()
+        self._expect_contacts()
 
     def event(self, event: Expire | NewMapping | InterfaceChange, now: float) -> None:
         """Something happened in the data plane."""
@@ -184,6 +192,23 @@ class Speaker:
 
     def _machine(self, tunnel: Tunnel) -> Machine1 | Machine2:
         return self._v2 if tunnel.connection.version == 2 else self._v1
+
+    def _expect_contacts(self) -> None:
+        """Who has shown who it is is no stranger any more, wherever it is."""
+        contacted = self._v1.ctx.contacted, self._v2.ctx.contacted
+        if self._contacts != (contacts := len(contacted[0]) + len(contacted[1])):
+            self._contacts = contacts
+            new = set().union(*contacted) - self._expected
+            if new:
+                self._expected |= new
+                self._expect(new, anew=False)
+
+    def _expect(self, addresses: set[str], *, anew: bool) -> None:
+        """Have messages from `addresses` brought before those of strangers."""
+        ordered = sorted(addresses)
+        for at in range(0, max(1, len(ordered)), 1024):
+            self._world.outbox.put(ExpectFrom(tuple(ordered[at : at + 1024]), anew and not at))
+        self._world.outbox.finish_step()
 
     def _at(self, now: float) -> None:
         self._world.now = now

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from secd.ike.contract import AddSA, DeleteSA, DropCheckpoint, Output, SaveCheckpoint, Send, UpdateSA
+from secd.ike.contract import AddSA, DeleteSA, DropCheckpoint, ExpectFrom, Output, SaveCheckpoint, Send, UpdateSA
 from secd.ipc.channel import MAX_MESSAGE
 from secd.sadb.messages import (
     Add,
@@ -17,11 +17,12 @@ from secd.sadb.messages import (
     CheckpointInUse,
     Datagram,
     Delete,
+    Expect,
     UdpEncap,
     Update,
 )
 
-BatchRequest = Add | Update | Delete | Checkpoint | CheckpointForget | CheckpointInUse | Datagram
+BatchRequest = Add | Update | Delete | Checkpoint | CheckpointForget | CheckpointInUse | Expect | Datagram
 
 #: Octets and requests in one batch; a step with more (a shutdown of many tunnels) takes several, in order.
 MAX_OCTETS = MAX_MESSAGE - 256
@@ -40,6 +41,8 @@ def to_request(output: Output, seq: int) -> BatchRequest | None:
             return Checkpoint(checkpoint_id, data)
         case DropCheckpoint(checkpoint_id):
             return CheckpointForget(checkpoint_id)
+        case ExpectFrom(addresses, anew):
+            return Expect(addresses, anew)
         case AddSA(_, sa):
             return Add(seq, sa)
         case UpdateSA(spi, direction, destination, new_source, new_destination, ports):

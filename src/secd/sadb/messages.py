@@ -238,6 +238,16 @@ class CheckpointInUse(Struct, frozen=True, tag="inuse"):
     id: Name | None
 
 
+class Expect(Struct, frozen=True, tag="expect"):
+    """IKE messages from these addresses overtake those of strangers, and are not lost for them.
+
+    `anew`: from these alone; otherwise from these too.  Not answered.  Role `iked` only.
+    """
+
+    addresses: Annotated[tuple[Address, ...], Meta(max_length=1024)]
+    anew: bool
+
+
 class Datagram(Struct, frozen=True, tag="datagram"):
     """An IKE message, to or from the network.  Not answered.
 
@@ -260,7 +270,7 @@ class Batch(Struct, frozen=True, tag="batch"):
     """
 
     requests: Annotated[
-        tuple[Add | Update | Delete | Checkpoint | CheckpointForget | CheckpointInUse | Datagram, ...],
+        tuple[Add | Update | Delete | Checkpoint | CheckpointForget | CheckpointInUse | Expect | Datagram, ...],
         Meta(max_length=256),
     ]
 
@@ -377,7 +387,8 @@ class Change(Struct, frozen=True, tag="change"):
 
 Request = (
     Register | GetSPI | Add | Update | Delete | Get | Dump | Flush | InterfaceCreate | InterfaceDestroy
-    | InterfaceSet | InterfaceDump | CountersGet | Checkpoint | CheckpointForget | CheckpointInUse | Datagram | Batch
+    | InterfaceSet | InterfaceDump | CountersGet | Checkpoint | CheckpointForget | CheckpointInUse | Expect | Datagram
+    | Batch
 )  # fmt: skip
 Answer = Done | Failed | Reserved | Begin | Commit | Entry | InterfaceEntry | CountersEntry
 Event = Expire | NewMapping | InterfaceChange | Change | Datagram | Checkpoint

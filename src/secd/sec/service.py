@@ -20,7 +20,7 @@ from secd.sec.inbox import Inbox
 from secd.sec.interfaces import Interfaces
 
 _HOUR = 3600.0
-_ONLY_IKED = (m.Checkpoint, m.CheckpointForget, m.CheckpointInUse, m.Datagram)
+_ONLY_IKED = (m.Checkpoint, m.CheckpointForget, m.CheckpointInUse, m.Expect, m.Datagram)
 
 
 class Service:
@@ -53,6 +53,7 @@ class Service:
             m.Checkpoint: lambda _, request: self._checkpoints.keep(request),
             m.CheckpointForget: lambda _, request: self._checkpoints.forget(request.id),
             m.CheckpointInUse: lambda _, request: self._checkpoints.use(request.id),
+            m.Expect: lambda _, request: self._inbox.expect(request),
             m.Datagram: self._datagram,
         }
 

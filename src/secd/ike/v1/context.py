@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from secd.ike.contract import DropCheckpoint, Send
@@ -11,7 +11,7 @@ from secd.ike.crypto.hashes import Hash, hash_named
 from secd.ike.crypto.ikev1 import CbcState, hash_1
 from secd.ike.proposals import Suite
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1.state import Endpoint, Established, IsakmpSA, Keys
+from secd.ike.v1.state import Endpoint, Established, IsakmpSA, Keys, OfferTaken
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, Flag
 from secd.ike.wire.isakmp import (
@@ -50,6 +50,8 @@ class Session:
         self.dpd_tries = 0
         self.dpd_hurried = False
         self.dpd_since = now
+        self.begun_by = sa.endpoint.remote  # what the limits of half-open sessions go by
+        self.proven = not isinstance(sa.phase1, OfferTaken)  # its peer gets what is sent to its address
 
     def remember(self, message_id: int) -> None:
         """An informational exchange counts once: not when it is played again, nor when ours is thrown back at us."""
@@ -140,6 +142,7 @@ class Context:
         self.installs: dict[int, tuple[str, int, Direction]] = {}
         self._by_cookie: dict[bytes, Session] = {}
         self._by_tunnel: dict[str, dict[str, Session]] = {}
+        self._begun_by: dict[str, dict[str, Session]] = {}  # half-open ones, by address
 
     # -- the table ----------------------------------------------------------------------------------------
 
@@ -154,9 +157,17 @@ class Context:
 
     def claim(self, session: Session, name: str) -> None:
         """`session` belongs to the tunnel `name`; "": not known yet."""
-        self._by_tunnel.get(session.sa.tunnel, {}).pop(session.id, None)
+        self._leave(session)
+        if not name:
+            self._begun_by.setdefault(session.begun_by, {})[session.id] = session
         session.sa.tunnel = name
         self._by_tunnel.setdefault(name, {})[session.id] = session
+
+    def _leave(self, session: Session) -> None:
+        self._by_tunnel.get(session.sa.tunnel, {}).pop(session.id, None)
+        begun = self._begun_by.get(session.begun_by, {})
+        if begun.pop(session.id, None) is not None and not begun:
+            del self._begun_by[session.begun_by]
 
     def remove(self, session: Session) -> None:
         """Forget `session`; its children must have been seen to."""
@@ -164,7 +175,7 @@ class Context:
             return
         self.world.steps.cancel(session.id)
         self.world.timers.set(session.id, None)
-        self._by_tunnel.get(session.sa.tunnel, {}).pop(session.id, None)
+        self._leave(session)
         if self._by_cookie.get(session.sa.icookie) is session:
             del self._by_cookie[session.sa.icookie]
         self.touched.pop(session.id, None)
@@ -200,9 +211,13 @@ class Context:
         """The tunnel that `session` belongs to; None while it is not known."""
         return self.world.tunnels.get(session.sa.tunnel)
 
-    def half_open(self) -> Iterator[Session]:
-        """The sessions whose peer has not yet shown who it is."""
-        return (each for each in self._by_tunnel.get("", {}).values() if each.sa.half_open)
+    def half_open(self) -> dict[str, Session]:
+        """The sessions whose peer has not yet shown who it is, the oldest first."""
+        return self._by_tunnel.get("", {})
+
+    def begun_by(self, address: str) -> dict[str, Session]:
+        """Those of them that were begun from `address`."""
+        return self._begun_by.get(address, {})
 
     def complain(self, tunnels: Sequence[Tunnel], code: str, text: str) -> None:
         """Say once what keeps the peer, who is not authenticated, from using one of `tunnels`."""

@@ -147,7 +147,8 @@ class Machine:
         if message.header.message_id:
             raise WireError("main mode with a message id")
         if session is None:
-            if message.header.responder_cookie == NO_COOKIE and not message.header.encrypted:
+            new = self.ctx.by_cookie(message.header.initiator_cookie) is None
+            if new and message.header.responder_cookie == NO_COOKIE and not message.header.encrypted:
                 main_mode.respond(self.ctx, message)
             return
         sa = session.sa
@@ -251,10 +252,11 @@ class Machine:
         self.world.outbox.finish_step()
 
     def _keep(self, session: Session) -> None:
-        data = _encode(session.sa)
-        if data != session.saved and len(data) <= MAX_CHECKPOINT:
-            session.saved = data
-            self.world.outbox.put(SaveCheckpoint(session.id, data))
+        if session.proven:  # a first message alone costs nobody anything, nor us a checkpoint
+            data = _encode(session.sa)
+            if data != session.saved and len(data) <= MAX_CHECKPOINT:
+                session.saved = data
+                self.world.outbox.put(SaveCheckpoint(session.id, data))
         # What has just done all that was due is not due again at once, whatever its deadlines say.
         soonest = self.world.now + (TICK if session.id == self._done else 0.0)
         self.world.timers.set(session.id, max(lifecycle.deadline(session), soonest))

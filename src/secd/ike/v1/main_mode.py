@@ -37,7 +37,7 @@ from secd.ike.crypto.ikev1 import skeyid_psk_data
 from secd.ike.retransmission import Flight, sent
 from secd.ike.steps import Step, key_pair, keyed_prf, shared_secret
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import offers, phase1
+from secd.ike.v1 import half_open, offers, phase1
 from secd.ike.v1.context import Context, Message, Session
 from secd.ike.v1.state import (
     Endpoint,
@@ -174,7 +174,7 @@ def respond(ctx: Context, message: Message) -> None:
         offers.explain_offer(ctx, where, offer, candidates)
         offers.refuse_offer(ctx, message)
         return
-    if not offers.has_room(ctx, where):
+    if not half_open.make_room(ctx, where.remote):
         return
     chosen, suite = choice
     now = ctx.world.now
@@ -204,6 +204,8 @@ def answer_key(ctx: Context, session: Session, message: Message) -> Step[None]:
     state, sa = _expect(session, OfferTaken), session.sa
     chain = message.clear()
     peer_public, nonce_i = chain.one(KEPayload).body, chain.one(NoncePayload).body
+    if not half_open.may_go_on(ctx, session):
+        return
     suite = session.suite
     pair = yield from key_pair(suite.group, ctx.world.random(group(suite.group).seed_octets))
     secret = yield from shared_secret(suite.group, pair.private, peer_public)

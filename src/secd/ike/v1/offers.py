@@ -29,9 +29,6 @@ from secd.ike.wire.payloads import (
 from secd.ike.wire.sa import SAPayload
 
 PSK = AuthenticationMethod.PRE_SHARED_KEY
-#: Unfinished main modes that others may have begun here: in all, and from one address.
-MAX_HALF_OPEN = 128
-MAX_HALF_OPEN_EACH = 8
 
 
 def candidates_for(ctx: Context, where: Endpoint) -> list[Tunnel]:
@@ -92,19 +89,6 @@ def refuse_offer(ctx: Context, message: Message) -> None:
     header = Header(message.header.initiator_cookie, NO_COOKIE, ExchangeType.INFORMATIONAL, 0, phase1.message_id(ctx))
     notification = NotificationPayload(NotifyType.NO_PROPOSAL_CHOSEN, ProtocolId.PROTO_ISAKMP)
     ctx.send(message.endpoint, encode_message(header, [notification]))
-
-
-def has_room(ctx: Context, where: Endpoint) -> bool:
-    """Whether one more unfinished main mode from there may be taken on."""
-    unfinished = [each.sa.endpoint.remote for each in ctx.half_open()]
-    if len(unfinished) < MAX_HALF_OPEN and unfinished.count(where.remote) < MAX_HALF_OPEN_EACH:
-        return True
-    ctx.world.log_stranger(
-        "warning", "half-open",
-        f"main mode from {where.remote} is not answered: {unfinished.count(where.remote)} unfinished ones are from "
-        f"there (limit {MAX_HALF_OPEN_EACH}), {len(unfinished)} in all (limit {MAX_HALF_OPEN})",
-    )  # fmt: skip
-    return False
 
 
 def vendor_ids(connection: Connection, dialect: str | None = None) -> list[VendorIDPayload]:
