@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from secd.lab import aws
+from secd.lab import aws, hub_and_spoke
 from secd.lab.announcement import announce
 from secd.lab.commands import LabError
 from secd.lab.proofs.run import NAMES, run
@@ -30,6 +30,11 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     cloud.add_argument("--short", action="store_true", help="without the endpoint that only DPD finds dead: 20 s")
     cloud.add_argument("--json", type=Path, metavar="FILE", help="write the checks and the facts there as data")
+    hub = commands.add_parser(
+        "hub-and-spoke", help="five spokes at a strongSwan hub, iBGP through it, one that reboots",
+        description="IKEv2 of five spokes with a hub, spoke to spoke by iBGP through it; a minute.",
+    )  # fmt: skip
+    hub.add_argument("--json", type=Path, metavar="FILE", help="write the checks and the facts there as data")
     proofs = commands.add_parser(
         "prove", help="what secd promises, tried against strongSwan: rekeys, kills, bad networks, ...",
         description="Run proofs, all or those named, and print their figures.  All in full take more than an hour.",
@@ -44,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
             return run(console, options.names, short=options.short, json_file=options.json)
         if options.command == "aws":
             return aws.connect(console, short=options.short, json_file=options.json)
+        if options.command == "hub-and-spoke":
+            return hub_and_spoke.gather(console, json_file=options.json)
         return announce(console, peer=options.peer, json_file=options.json)
     except LabError as error:
         print(f"sec lab: {error}", file=sys.stderr)
