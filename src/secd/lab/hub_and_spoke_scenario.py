@@ -173,7 +173,7 @@ class Hub:
         with ExitStack() as starting:
             for each in SPOKES:
                 gate = network.gates[each.name]
-                charon = self.charons[each.name] = starting.enter_context(Charon(gate, each.tunnel()))
+                self.charons[each.name] = starting.enter_context(Charon(gate, each.tunnel()))
                 gate.ip("link", "set", DEVICE, "mtu", "1400", "up")
                 gate.ip("route", "add", "default", "dev", DEVICE, "table", "100")
             self.bird = starting.enter_context(Bird(network.hub, hub_bird_conf()))
