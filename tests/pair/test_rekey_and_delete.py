@@ -7,6 +7,7 @@ from tests.pair.network import ALICE, BOB, Network, Node, connection, matches, p
 
 from secd.ike.contract import AddSA, Send
 from secd.ike.v1 import informational
+from secd.ike.wire.iana import ExchangeType
 from secd.sadb.messages import SA
 
 
@@ -174,6 +175,23 @@ def test_a_rekey_of_the_peer_just_after_ours_comes_after_it_on_both_sides() -> N
     bob.do(lambda: bob.speaker.rekey("sec0", "child", net.now))
     assert traffic(net, alice, bob, 20, step=0.05) == 0
     assert matches(alice, bob)
+    assert alice.pairs() == bob.pairs() == 1
+
+
+def test_nothing_is_deleted_while_a_quick_mode_is_under_way() -> None:
+    """strongSwan forgets the oldest of more than three exchanges, and a quick mode with it."""
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    traffic(net, alice, bob, 10)
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    assert traffic(net, alice, bob, 2, step=0.05) == 0
+    bob.do(lambda: bob.speaker.rekey("sec0", "child", net.now))  # its answer does not come
+    net.drop = lambda _, send: send.local == ALICE and send.data[18] == ExchangeType.QUICK
+    informational = [send for send in alice.sent if send.data[18] == ExchangeType.INFORMATIONAL]
+    assert traffic(net, alice, bob, 20, step=0.05) == 0
+    assert [send for send in alice.sent if send.data[18] == ExchangeType.INFORMATIONAL] == informational
+    net.drop = lambda _, send: False
+    assert traffic(net, alice, bob, 60) == 0
     assert alice.pairs() == bob.pairs() == 1
 
 

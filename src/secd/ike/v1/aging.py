@@ -20,11 +20,15 @@ LONG_PATIENCE = 60.0
 IDLE = 30.0
 #: Seconds that the data plane gets to end a pair by itself.
 GRACE = 2.0
+#: Seconds by which a delete is put off while a quick mode is under way: strongSwan keeps the state of three exchanges
+#: at a time (`max_ikev1_exchanges`), and one that it has to forget never comes to its end.
+POLITE = 1.0
 
 
 def on_time(ctx: Context, runner: Runner, session: Session, child: Child) -> None:
     """Do what has become due for a pair."""
     now = ctx.world.now
+    _put_off(ctx, session, child)
     if (child.gone_at is not None and child.gone_at <= now) or child.expires + GRACE <= now:
         if not child.stale:  # of a retired pair once more, in case the first was lost
             children.tell_deleted(ctx, session, [child])
@@ -37,6 +41,17 @@ def on_time(ctx: Context, runner: Runner, session: Session, child: Child) -> Non
     elif child.check_at is not None and child.check_at <= now:
         child.check_at = now + 2 * AGAIN
         runner.begin(session, f"check-{child.spi_in}", _check(ctx, session, child))
+
+
+def _put_off(ctx: Context, session: Session, child: Child) -> None:
+    """Say nothing of a pair that has been replaced while a quick mode is under way."""
+    now, carrier = ctx.world.now, ctx.newest(session.sa.tunnel)
+    if carrier is None or not quick_mode.in_progress(carrier):
+        return
+    if child.retire_at is not None and child.retire_at <= now:
+        child.retire_at = now + POLITE
+    if child.gone_at is not None and child.gone_at <= now and not child.stale:
+        child.gone_at = now + POLITE
 
 
 def _retire(ctx: Context, session: Session, child: Child) -> Step[None]:
