@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from tests.pair.network import ALICE, BOB, Network, Node, matches, start, traffic
+from tests.pair.v2_support import connection, pair
 
 from secd.ike.connection import DeadPeerDetection
 from secd.ike.contract import Send
@@ -14,8 +16,6 @@ from secd.ike.wire.ikev2.message import NO_SPI, Header, encode_message, parse_he
 from secd.ike.wire.ikev2.notify import NotifyPayload
 from secd.ike.wire.ikev2.payloads import DeletePayload
 from secd.sadb.messages import Datagram
-from tests.pair.network import ALICE, BOB, Network, Node, matches, start, traffic
-from tests.pair.v2_support import connection, pair
 
 # -- life and death ---------------------------------------------------------------------------------------
 

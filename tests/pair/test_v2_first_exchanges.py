@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
+from tests.pair.network import ALICE, BOB, Nat, Network, Node, matches, start
+from tests.pair.v2_support import AES, CHACHA, ESP, GCM, IKE, connection, pair
 
 from secd.ike.connection import ChildProposal, Cipher, IKEProposal, PreSharedKey
 from secd.ike.contract import AddSA, SaveCheckpoint, Send
 from secd.sadb.messages import Identity
-from tests.pair.network import ALICE, BOB, Nat, Network, Node, matches, start
-from tests.pair.v2_support import AES, CHACHA, ESP, GCM, IKE, connection, pair
 
 CIPHERS = [
     *((Cipher("aes-gcm", bits, bits, bits), ()) for bits in (128, 192, 256)),
@@ -117,7 +117,8 @@ def test_inbound_is_installed_before_the_peer_can_send() -> None:
 
 @pytest.mark.parametrize("identity", [
     Identity("prefix", "10.1.2.3/32"), Identity("prefix", "2001:db8::1/128"), Identity("fqdn", "alice.example.org"),
-    Identity("ufqdn", "alice@example.org"), Identity("key_id", "any octets"), Identity("asn1_dn", "0x300e310c300a06035504030c0361"),
+    Identity("ufqdn", "alice@example.org"), Identity("key_id", "any octets"),
+    Identity("asn1_dn", "0x300e310c300a06035504030c0361"),
 ], ids=lambda each: each.text)  # fmt: skip
 def test_identities_of_every_kind_are_accepted(identity: Identity) -> None:
     net, alice, bob = pair({"srcid": identity}, {"dstid": identity})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
+from tests.pair.network import ALICE, BOB, Network, Node, matches, start, traffic
+from tests.pair.v2_support import ESP, IKE, IKE_LIFETIME, LIFETIME, connection, pair
 
 from secd.ike.connection import DeadPeerDetection
 from secd.sadb.messages import Identity
-from tests.pair.network import ALICE, BOB, Network, Node, matches, start, traffic
-from tests.pair.v2_support import ESP, IKE, IKE_LIFETIME, LIFETIME, connection, pair
 
 
 def single(net: Network, *nodes: Node) -> bool:
@@ -260,7 +260,7 @@ def test_without_dead_peer_detection_and_lifetimes_nothing_happens_by_itself() -
 
 
 def test_what_cannot_be_rekeyed_is_said() -> None:
-    net, alice, bob = pair()
+    net, alice, _bob = pair()
     alice.start()
     assert alice.speaker.rekey("sec0", "child", net.now) == "sec0 has no established IKE SA"
     assert alice.speaker.rekey("sec7", "child", net.now) == "there is no tunnel sec7"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from secd.ike.connection import ChildProposal, Cipher, Connection, DeadPeerDetection, IKEProposal, IKEv2, PreSharedKey
 from tests.pair.network import ALICE, BOB, Network, Node
+
+from secd.ike.connection import ChildProposal, Cipher, Connection, DeadPeerDetection, IKEProposal, IKEv2, PreSharedKey
 
 AES = Cipher("aes", 128, 128, 256)
 GCM = Cipher("aes-gcm", 256, 128, 256)
