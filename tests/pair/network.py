@@ -46,12 +46,14 @@ from secd.ike.contract import (
 from secd.ike.crypto.groups import InvalidPublicValue, group
 from secd.ike.crypto.hashes import hash_named
 from secd.ike.speaker import Speaker
+from secd.parent.keys import KeyHolder, KeyHolderError
 from secd.sadb.messages import SA, Datagram, Expire
 
 AES = Cipher("aes", 128, 128, 256)
 ALICE, BOB = "192.0.2.1", "198.51.100.1"
 #: Small and quick; tests of groups say which group they mean.
 GROUP = "ecp256"
+KEY_HOLDER = KeyHolder()
 
 
 def connection(local: str, peer: str | None, **changes: object) -> Connection:
@@ -249,11 +251,8 @@ class Node:
         raise AssertionError(f"unexpected {request}")
 
     def _sign(self, key: str, scheme: str, data: bytes) -> Answer:
-        from secd.parent.keys import KeyHolder, KeyHolderError
-
-        holder = KeyHolder()
         try:
-            return SignatureResult(holder.sign(holder.hold(self.keys[key]), scheme, data))
+            return SignatureResult(KEY_HOLDER.sign(KEY_HOLDER.hold(self.keys[key]), scheme, data))
         except KeyHolderError as error:
             return ComputeFailed(str(error))
 

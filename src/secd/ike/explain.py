@@ -14,6 +14,8 @@ from secd.sadb.messages import Identity
 
 #: How many proposals of a side are listed.
 LISTED = 8
+#: Private numbers of authentication methods, all of XAUTH and its kin (draft-beaulieu-ike-xauth).
+FIRST_XAUTH = 64221
 S = TypeVar("S", Suite, EspSuite)
 
 
@@ -25,6 +27,8 @@ def no_proposal(peer: str, offered: Sequence[S], accepted: Sequence[S], origin: 
         return text
     theirs, ours = pair
     text = f"{text}; nearest: {differences(theirs, ours)}"
+    if isinstance(theirs, Suite) and theirs.method >= FIRST_XAUTH:
+        return f"{text}; XAUTH, a user's name and password in addition, is not spoken here: turn it off at the peer"
     wording = replace(theirs, lifetime=0).words()  # the smaller lifetime holds, so it needs no change
     if wording == replace(ours, lifetime=0).words():
         return text
@@ -47,7 +51,7 @@ def nearest(offered: Iterable[S], accepted: Sequence[S]) -> tuple[S, S] | None:
 
 def differences(theirs: Suite | EspSuite, ours: Suite | EspSuite) -> str:
     """`enc aes-128, here aes-256; ...`; lifetimes are no difference, the smaller one is taken."""
-    return "; ".join(f"peer {a}, here {b}" for a, b in _differing(theirs, ours)) or "the way of authentication"
+    return "; ".join(f"peer {a}, here {b}" for a, b in _differing(theirs, ours)) or "none that can be seen"
 
 
 def wrong_identity(peer: str, sent: Identity, expected: Iterable[Identity], origin: str) -> str:
@@ -92,6 +96,57 @@ def wrong_key_as_initiator(peer: str, origin: str, why: str) -> str:
     )
 
 
+def wrong_key_in_aggressive_mode(peer: str, origins: Iterable[str]) -> str:
+    """The hash of message 2 or 3 of aggressive mode does not agree."""
+    rules = ", ".join(dict.fromkeys(origins))
+    return (
+        f"{peer} does not have our key: its hash in aggressive mode does not agree; compare `psk` at {rules} with the "
+        f"key that the peer has for us"
+    )
+
+
+def unproven_signature(peer: str, why: str, origins: Iterable[str]) -> str:
+    """The peer's signature proves nothing."""
+    rules = ", ".join(dict.fromkeys(origins))
+    return (
+        f"the signature of {peer} does not prove who it is: {why}; give it a certificate that an authority in "
+        f"isakmpd/ca has signed, or put its public key into isakmpd/pubkeys and load {rules} again"
+    )
+
+
+def distrusted(peer: str, why: str, origins: Iterable[str]) -> str:
+    """The peer's certificate must not be believed."""
+    rules = ", ".join(dict.fromkeys(origins))
+    return f"{peer} is refused: {why} (authorities and revocation lists are those of {rules} when it was loaded)"
+
+
+def our_proof_refused(peer: str, origin: str, why: str) -> str:
+    """No proper answer came to our signature."""
+    return (
+        f"message 5 to {peer}, with our signature: {why}; most likely the peer does not know the public key or the "
+        f"authority of our certificate, or another name: compare `srcid` at {origin}, and see the peer's log"
+    )
+
+
+def aggressive_psk(origin: str) -> str:
+    """What aggressive mode with a pre-shared key means; said at each start."""
+    return (
+        f"aggressive mode with a pre-shared key: whoever listens, or asks under the peer's name, gets a hash to "
+        f"guess the key by, offline; write `main` or `rsa` at {origin} as soon as the peer can do that"
+    )
+
+
+def other_exchange(peer: str, seen: str, expected: str, origins: Iterable[str]) -> str:
+    """The peer begins another mode than the rules for it say."""
+    rules = ", ".join(dict.fromkeys(origins))
+    return f"{peer} begins {seen} mode, expected {expected}: write `{seen}` at {rules}, or `{expected}` at the peer"
+
+
+def not_done_here(peer: str, what: str) -> str:
+    """A transaction exchange: mode config or XAUTH."""
+    return f"{peer} {what}: refused, that is not done here; turn it off at the peer"
+
+
 def wrong_selectors(peer: str, theirs: IDPayload | None, ours: IDPayload | None) -> str:
     """The peer wants a policy-based tunnel; `theirs` is its side of the traffic, `ours` the one it wants for us."""
     return (
@@ -109,15 +164,15 @@ def selectors_refused(peer: str) -> str:
     )
 
 
-def no_connection(local: str, peer: str) -> str:
-    """Somebody starts main mode for whom there is no rule."""
+def no_connection(local: str, peer: str, exchange: str = "main") -> str:
+    """Somebody starts phase 1 for whom there is no rule."""
     rule = f"ike interface secN local {local} peer {peer} psk KEY"
-    return f"main mode from {peer} to {local}: no rule has this peer; write `{rule}`"
+    return f"{exchange} mode from {peer} to {local}: no rule has this peer; write `{rule}`"
 
 
 def weak(suite: Suite | EspSuite, origin: str) -> list[tuple[str, str]]:
     """(what is weak, the line about it) for each algorithm below what RFC 8247 and RFC 8221 recommend."""
-    phase = "main" if isinstance(suite, Suite) else "quick"
+    phase = suite.exchange if isinstance(suite, Suite) else "quick"
     return [
         (
             f"{phase} {word}",
@@ -139,6 +194,8 @@ def _words(suite: Suite | EspSuite) -> list[str]:
     auth = f"hmac-{suite.hash}" if isinstance(suite, Suite) else suite.auth
     cipher = suite.cipher if suite.cipher in ("3des", "blowfish", "cast128", "null") else suite.encryption
     words = [f"auth {auth or 'none'}", f"enc {cipher}", f"group {suite.group or 'none'}"]
+    if isinstance(suite, Suite):
+        words.append(names.method_name(suite.method))
     if isinstance(suite, EspSuite):
         words += ["tunnel in UDP" if suite.mode not in (1, 2) else "tunnel" if suite.mode == 1 else "transport"]
         words += ["esn" if suite.esn else "no esn"]

@@ -10,6 +10,7 @@ from secd.ike.crypto.groups import group_numbered
 from secd.ike.crypto.hashes import hash_numbered
 from secd.ike.wire.iana import (
     AuthenticationAlgorithm,
+    AuthenticationMethod,
     EncryptionAlgorithm,
     EspTransformId,
     Group,
@@ -61,6 +62,12 @@ def group_name(number: int) -> str:
     """A Diffie-Hellman group."""
     entry = group_numbered(number)
     return entry.name if entry is not None else _iana(Group, number)
+
+
+def method_name(number: int) -> str:
+    """Phase 1's way of authentication."""
+    known = {int(AuthenticationMethod.PRE_SHARED_KEY): "psk", int(AuthenticationMethod.RSA_SIGNATURES): "rsa"}
+    return known.get(number) or _iana(AuthenticationMethod, number).replace("_", "-")
 
 
 def esp_cipher_name(number: int) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -37,6 +37,7 @@ from secd.ike.wire.iana import (
 from secd.ike.wire.sa import Attribute, Proposal, SAPayload, Transform, attribute, parse_attributes
 
 T = TypeVar("T")
+Exchange = Literal["main", "aggressive"]
 
 #: RFC 2407 §4.5: the lifetime of an SA whose offer names none, in seconds.
 DEFAULT_PHASE2_LIFETIME = 28_800
@@ -66,6 +67,7 @@ class Suite(Struct, frozen=True):
     group: str
     lifetime: int = 0
     method: int = AuthenticationMethod.PRE_SHARED_KEY
+    exchange: Exchange = "main"
 
     @property
     def encryption(self) -> str:
@@ -75,7 +77,7 @@ class Suite(Struct, frozen=True):
     def words(self) -> str:
         """As it stands in ipsec.conf."""
         lifetime = f" lifetime {self.lifetime}" if self.lifetime else ""
-        return f"main auth hmac-{self.hash} enc {self.encryption} group {self.group}{lifetime}"
+        return f"{self.exchange} auth hmac-{self.hash} enc {self.encryption} group {self.group}{lifetime}"
 
 
 class EspSuite(Struct, frozen=True):
@@ -128,15 +130,17 @@ def offer1(proposals: Sequence[Phase1Proposal], lifetime: int, method: int) -> S
     return SAPayload((Proposal(1, ProtocolId.PROTO_ISAKMP, b"", transforms),))
 
 
-def suites1(proposals: Sequence[Phase1Proposal], lifetime: int, method: int) -> Iterator[Suite]:
+def suites1(
+    proposals: Sequence[Phase1Proposal], lifetime: int, method: int, exchange: Exchange = "main"
+) -> Iterator[Suite]:
     """What `proposals` allow, in the order in which it is offered."""
     for each in proposals:
         if each.cipher.name in CIPHERS and each.hash in HASHES and each.group in GROUPS:
             for bits in key_lengths(each.cipher):
-                yield Suite(each.cipher.name, bits, each.hash, each.group, lifetime, method)
+                yield Suite(each.cipher.name, bits, each.hash, each.group, lifetime, method, exchange)
 
 
-def read1(transform: Transform) -> Suite:
+def read1(transform: Transform, exchange: Exchange = "main") -> Suite:
     """A phase 1 transform in words; nothing in it can be so odd that this fails."""
     cipher = names.cipher_name(transform.find(IsakmpAttribute.ENCRYPTION_ALGORITHM) or 0)
     entry = CIPHERS.get(cipher)
@@ -151,6 +155,7 @@ def read1(transform: Transform) -> Suite:
         names.group_name(transform.find(IsakmpAttribute.GROUP_DESCRIPTION) or 0),
         seconds,
         transform.find(IsakmpAttribute.AUTHENTICATION_METHOD) or 0,
+        exchange,
     )
 
 

@@ -1,7 +1,8 @@
 """Sending again: what the peer has not answered, and what it seems not to have got.
 
 RFC 2408 §5.1: who waits for an answer repeats its message.  Repeats are 2, 4, 8, 16, 16 seconds apart with a quarter
-of jitter, 62 seconds in all; the peer's repeats are answered out of a cache, a bounded number of times.
+of jitter, 62 seconds in all, unless the exchange has other limits; the peer's repeats are answered out of a cache, a
+bounded number of times.
 """
 
 from __future__ import annotations
@@ -74,12 +75,12 @@ def again(flight: Flight) -> bytes | None:
     return flight.sent
 
 
-def due(flight: Flight, now: float, random: Random) -> bytes | None:
-    """The message to repeat; None when it was repeated often enough: give up."""
-    if flight.tries >= TRIES:
+def due(flight: Flight, now: float, random: Random, *, tries: int = TRIES, longest: float = LONGEST) -> bytes | None:
+    """The message to repeat; None when it went out `tries` times: give up."""
+    if flight.tries >= tries:
         flight.next = None
         return None
-    pause = min(FIRST * 2.0**flight.tries, LONGEST)
+    pause = min(FIRST * 2.0**flight.tries, longest)
     flight.tries += 1
     flight.next = now + jitter(random, pause)
     return flight.sent

@@ -1,8 +1,8 @@
 """A tunnel: one connection, and what has become of it so far.  Nothing in here is kept across restarts.
 
 When it is not up, an active tunnel is tried at once, and then for ever after pauses of 2, 4, 8 .. 60 seconds with a
-quarter of jitter.  A passive one whose peer's address is known is tried once after secd has started; a silent one is
-never tried.
+quarter of jitter; without a pause if the peer was silent, since the attempt itself took its time.  A passive one whose
+peer's address is known is tried once after secd has started; a silent one is never tried.
 """
 
 from __future__ import annotations
@@ -79,12 +79,13 @@ class Tunnel:
         if self.attempt_at is None:
             self.attempt_at = now + self._pause(random)
 
-    def failed(self, reason: str, now: float, random: Random) -> None:
-        """An attempt came to nothing."""
+    def failed(self, reason: str, now: float, random: Random, *, silent: bool = False) -> None:
+        """An attempt came to nothing; `silent`: because nobody answered, though it was said often enough."""
         self.reason = reason
         self.retries += 1
         self.once = False
-        self.attempt_at = now + self._pause(random) if self.starts else None
+        pause = 0.0 if silent else self._pause(random)
+        self.attempt_at = now + pause if self.starts else None
 
     def up(self, now: float) -> None:
         """Traffic can pass."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children, main_mode, quick_mode, tending
-from secd.ike.v1.context import Context, Session
+from secd.ike.v1 import children, opening, quick_mode, tending
+from secd.ike.v1.context import Context, Runner, Session
 from secd.ike.v1.state import Child
-from secd.ike.v1.tending import Runner
 
 #: Seconds after which a rekey that could not begin is tried again.
 AGAIN = 5.0
@@ -117,7 +116,7 @@ def _rekey(ctx: Context, runner: Runner, session: Session, child: Child) -> None
     carrier = ctx.newest(tunnel.name)
     if carrier is None:
         if not tending.unfinished(ctx, tunnel):
-            main_mode.start(ctx, tunnel, session.sa.endpoint, rekeying=True)
+            opening.start(ctx, runner, tunnel, session.sa.endpoint, rekeying=True)
     elif not tending.at_work(ctx, carrier):
         runner.begin(carrier, "quick", _quick(ctx, carrier, tunnel, child))
 

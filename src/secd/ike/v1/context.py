@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from secd.ike.contract import DropCheckpoint, Send
 from secd.ike.crypto.ciphers import cipher_named
 from secd.ike.crypto.hashes import Hash, hash_named
 from secd.ike.crypto.ikev1 import CbcState, hash_1
-from secd.ike.proposals import Suite
+from secd.ike.proposals import Exchange, Suite
+from secd.ike.steps import Step
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1.state import Endpoint, Established, IsakmpSA, Keys, OfferTaken
 from secd.ike.wire.cursor import WireError
@@ -32,8 +34,39 @@ from secd.sadb.messages import Datagram, Direction
 REMEMBERED = 2048
 
 
+EXCHANGES: dict[Exchange, ExchangeType] = {
+    "main": ExchangeType.IDENTITY_PROTECTION,
+    "aggressive": ExchangeType.AGGRESSIVE,
+}
+
+
+class Runner(Protocol):
+    """Begins steps that wait."""
+
+    def begin(self, session: Session, key: str, step: Step[None]) -> None:
+        """Run `step` to its first question."""
+
+
 class Told(WireError):
     """What is wrong has been explained to people already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What phase 1 computes with: the algorithms, and both cookies."""
+
+    suite: Suite
+    icookie: bytes
+    rcookie: bytes
+
+    @property
+    def prf(self) -> Hash:
+        """The hash that was agreed on, also as PRF."""
+        return hash_named(self.suite.hash)
+
+    def cbc(self, keys: Keys, iv: bytes | None = None) -> CbcState:
+        """The cipher at `iv`, or where phase 1 left it."""
+        return CbcState(cipher_named(self.suite.cipher), keys.key, keys.iv if iv is None else iv)
 
 
 class Session:
@@ -74,9 +107,14 @@ class Session:
         return self.sa.suite
 
     @property
+    def terms(self) -> Terms:
+        """Algorithms and cookies; asked for too early: `WireError`."""
+        return Terms(self.suite, self.sa.icookie, self.sa.rcookie)
+
+    @property
     def prf(self) -> Hash:
         """The hash that was agreed on, also as PRF."""
-        return hash_named(self.suite.hash)
+        return self.terms.prf
 
     @property
     def keys(self) -> Keys:
@@ -87,7 +125,7 @@ class Session:
 
     def cbc(self, keys: Keys, iv: bytes | None = None) -> CbcState:
         """The cipher at `iv`, or where phase 1 left it."""
-        return CbcState(cipher_named(self.suite.cipher), keys.key, keys.iv if iv is None else iv)
+        return self.terms.cbc(keys, iv)
 
     def phase2_cbc(self, message_id: int) -> CbcState:
         """The cipher for the first message of a new exchange."""
@@ -235,8 +273,8 @@ class Context:
         return Header(session.sa.icookie, session.sa.rcookie, exchange, flags, message_id)
 
     def plain(self, session: Session, payloads: Sequence[Payload]) -> bytes:
-        """A message of main mode in clear."""
-        return encode_message(self.header(session, ExchangeType.IDENTITY_PROTECTION), payloads)
+        """A message of phase 1 in clear."""
+        return encode_message(self.header(session, EXCHANGES[session.sa.exchange]), payloads)
 
     def seal(
         self, session: Session, exchange: ExchangeType, message_id: int, payloads: Sequence[Payload], cbc: CbcState

@@ -11,9 +11,9 @@ import hmac
 from secd.ike import explain
 from secd.ike.crypto.ikev1 import hash_1
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children, dpd, offers, phase1, quick_mode
+from secd.ike.v1 import children, dpd, offers, opening, phase1, quick_mode
 from secd.ike.v1.context import Context, Message, Session
-from secd.ike.v1.state import AnswerSent, Gone, IdentitySent, ProposalSent, QuickMode
+from secd.ike.v1.state import AggressiveSent, AnswerSent, Gone, IdentitySent, ProposalSent, QuickMode
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import NotifyType, ProtocolId, name_of
 from secd.ike.wire.payloads import DeletePayload, HashPayload, NotificationPayload
@@ -23,6 +23,7 @@ AT_ONCE = 5.0
 #: Seconds for which the children of a deleted ISAKMP SA wait to be adopted by its replacement.
 HOLD = 90.0
 
+_NAME_REFUSED = (NotifyType.INVALID_ID_INFORMATION, NotifyType.AUTHENTICATION_FAILED)
 _FORGOTTEN = (NotifyType.INVALID_COOKIE, NotifyType.INVALID_SPI)
 
 
@@ -67,13 +68,13 @@ def unprotected(ctx: Context, session: Session | None, message: Message) -> None
 
 
 def _instead_of_message_6(ctx: Context, session: Session, state: IdentitySent, message: Message) -> None:
-    """The peer has our message 5.  If this decrypts it has our key too, and does not like our name."""
+    """The peer has our message 5.  If this decrypts it has our key too, and does not like our name, or our proof."""
     tunnel, peer, message_id = ctx.tunnel(session), session.sa.endpoint.remote, message.header.message_id
     try:
         chain, _ = message.decrypt(session.cbc(state.keys).phase2(session.prf, message_id))
         proof = chain.one(HashPayload).data
     except WireError:
-        _suspect_key(ctx, session, "it was answered with a message that does not decrypt")
+        opening.suspect(ctx, session, "it was answered with a message that does not decrypt")
         return
     expected = hash_1(session.prf, state.keys.skeyid_a, message_id, chain.after_first)
     refusals = [each.notify_type for each in chain.all(NotificationPayload) if each.notify_type < NotifyType.CONNECTED]
@@ -114,14 +115,12 @@ def _hint(ctx: Context, session: Session, kind: int) -> None:
             ctx.complain([tunnel], "proposal-mismatch", text)
         elif isinstance(state, IdentitySent):
             said = name_of(NotifyType, kind).replace("_", "-")
-            _suspect_key(ctx, session, f"it was answered with {said}")
-
-
-def _suspect_key(ctx: Context, session: Session, why: str) -> None:
-    tunnel = ctx.tunnel(session)
-    if tunnel is not None:
-        text = explain.wrong_key_as_initiator(session.sa.endpoint.remote, tunnel.connection.origin, why)
-        ctx.complain([tunnel], "psk-mismatch", text)
+            opening.suspect(ctx, session, f"it was answered with {said}")
+        elif isinstance(state, AggressiveSent) and kind in _NAME_REFUSED and session.sa.local_id is not None:
+            said = name_of(NotifyType, kind).replace("_", "-")
+            peer, origin = session.sa.endpoint.remote, tunnel.connection.origin
+            text = explain.our_identity_refused(peer, session.sa.local_id, said, origin)
+            ctx.complain([tunnel], "identity-mismatch", text)
 
 
 def _notified(ctx: Context, session: Session, notification: NotificationPayload) -> None:

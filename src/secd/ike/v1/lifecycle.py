@@ -9,10 +9,9 @@ from secd.ike.contract import Send
 from secd.ike.retransmission import again, due, jitter
 from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import aging, children, dpd, informational, main_mode, quick_mode, tending
-from secd.ike.v1.context import Context, Session
+from secd.ike.v1 import aging, children, dpd, exchange, informational, opening, quick_mode, tending
+from secd.ike.v1.context import Context, Runner, Session
 from secd.ike.v1.state import AnswerSent, ConfirmationSent, Gone, QuickMode
-from secd.ike.v1.tending import Runner
 
 
 def deadline(session: Session) -> float:
@@ -65,7 +64,7 @@ def _expired(ctx: Context, session: Session) -> None:
 
 
 def _phase1_failed(ctx: Context, session: Session) -> None:
-    main_mode.gave_up(ctx, session)
+    opening.gave_up(ctx, session)
     tunnel = ctx.tunnel(session)
     if session.sa.rekeying and tunnel is not None:
         for other in ctx.of(tunnel.name):
@@ -77,11 +76,11 @@ def _phase1_failed(ctx: Context, session: Session) -> None:
 
 def _repeat(ctx: Context, runner: Runner, session: Session) -> None:
     flight = session.sa.flight
-    if flight.next is not None and flight.next <= ctx.world.now and not ctx.world.steps.busy(session.id, "phase1"):
-        data = due(flight, ctx.world.now, ctx.world.random)
-        if data is None:
+    if flight.next is not None and flight.next <= ctx.world.now and not ctx.world.steps.busy(session.id, exchange.KEY):
+        data = opening.repeat(ctx, session)
+        if data is None and session.sa.role == "initiator":
             _phase1_failed(ctx, session)
-        else:
+        elif data is not None:
             ctx.send(session.sa.endpoint, data)
     elif flight.next is not None and flight.next <= ctx.world.now:
         flight.next = ctx.world.now + aging.AGAIN
@@ -159,7 +158,7 @@ def _phase1(ctx: Context, runner: Runner, session: Session) -> None:
     if sa.rekey_at is not None and sa.rekey_at <= now:
         sa.rekey_at = None
         if ctx.newest(tunnel.name) is session and not tending.unfinished(ctx, tunnel):
-            main_mode.start(ctx, tunnel, sa.endpoint, rekeying=True)
+            opening.start(ctx, runner, tunnel, sa.endpoint, rekeying=True)
 
 
 def _children(ctx: Context, runner: Runner, session: Session) -> None:

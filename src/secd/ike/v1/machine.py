@@ -12,9 +12,21 @@ from secd.ike.contract import Answer, InstalledSA, SAKind, SaveCheckpoint
 from secd.ike.retransmission import Flight
 from secd.ike.steps import Step, Unanswered
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children, dpd, informational, lifecycle, main_mode, quick_mode, tending
+from secd.ike.v1 import (
+    aggressive_mode,
+    children,
+    dpd,
+    exchange,
+    informational,
+    lifecycle,
+    main_mode,
+    offers,
+    quick_mode,
+    tending,
+    transaction,
+)
 from secd.ike.v1.context import Context, Message, Session, Told
-from secd.ike.v1.state import IsakmpSA
+from secd.ike.v1.state import AggressiveAnswered, IsakmpSA, KeyWanted
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, name_of
 from secd.ike.wire.isakmp import NO_COOKIE, parse_header
@@ -121,12 +133,14 @@ class Machine:
         if session is not None:
             self.world.working(session.id)
         try:
-            if header.exchange == ExchangeType.IDENTITY_PROTECTION:
-                self._main_mode(session, message)
+            if header.exchange in (ExchangeType.IDENTITY_PROTECTION, ExchangeType.AGGRESSIVE):
+                self._phase1(session, message)
             elif header.exchange == ExchangeType.INFORMATIONAL:
                 self._informational(session, message)
             elif header.exchange == ExchangeType.QUICK and session is not None:
                 self._quick_mode(session, message)
+            elif header.exchange == ExchangeType.TRANSACTION and session is not None:
+                transaction.refuse(self.ctx, session, message)
             elif session is None:
                 name = name_of(ExchangeType, header.exchange).lower()
                 text = f"{name} exchange from {datagram.remote}: there is no such SA, or no such exchange here"
@@ -143,28 +157,36 @@ class Machine:
         begins = NO_COOKIE in (header.responder_cookie, session.sa.rcookie)
         return session if begins and message.datagram.remote == session.sa.endpoint.remote else None
 
-    def _main_mode(self, session: Session | None, message: Message) -> None:
+    def _phase1(self, session: Session | None, message: Message) -> None:
+        aggressive = message.header.exchange == ExchangeType.AGGRESSIVE
         if message.header.message_id:
-            raise WireError("main mode with a message id")
+            raise WireError("phase 1 with a message id")
         if session is None:
-            new = self.ctx.by_cookie(message.header.initiator_cookie) is None
-            if new and message.header.responder_cookie == NO_COOKIE and not message.header.encrypted:
+            begins = message.header.responder_cookie == NO_COOKIE and not message.header.encrypted
+            if not begins or self.ctx.by_cookie(message.header.initiator_cookie) is not None:
+                return
+            if aggressive:
+                aggressive_mode.respond(self.ctx, self, message)
+            else:
                 main_mode.respond(self.ctx, message)
             return
         sa = session.sa
         if retransmission.is_duplicate(sa.flight, message.data):
             self._repeat(session, sa.flight, message)
             return
-        table = main_mode.INITIATOR if sa.role == "initiator" else main_mode.RESPONDER
+        mode = aggressive_mode if aggressive else main_mode
+        table = mode.INITIATOR if sa.role == "initiator" else mode.RESPONDER
         handler = table.get(type(sa.phase1))
         if handler is None:
             return
         if not message.header.encrypted and message.datagram.remote != sa.endpoint.remote:
             raise WireError(f"from another address than {sa.endpoint.remote}")
-        self._run(session, "phase1", lambda: handler(self.ctx, session, message))
+        self._run(session, exchange.KEY, lambda: handler(self.ctx, session, message))
 
     def _quick_mode(self, session: Session, message: Message) -> None:
         tunnel, message_id = self.ctx.tunnel(session), message.header.message_id
+        if isinstance(session.sa.phase1, AggressiveAnswered) and message.datagram.remote == session.sa.endpoint.remote:
+            aggressive_mode.ask_again(self.ctx, session)
         if tunnel is None or not session.sa.established or not message_id:
             return
         quick = session.sa.quick.get(message_id)
@@ -266,6 +288,8 @@ class Machine:
     def configured(self) -> None:
         """The tunnels are known: take up what was restored before."""
         self._configured = True
+        for tunnel in self.world.tunnels.values():
+            offers.warn(self.world, tunnel)
         for id_ in list(self._unclaimed):  # one that fails leaves the others for the next call
             sa, data = self._unclaimed.pop(id_)
             self._take_up(id_, sa, data)
@@ -286,6 +310,9 @@ class Machine:
         session = self.ctx.add(sa)
         session.saved = data
         tunnel = self.ctx.tunnel(session)
+        if isinstance(sa.phase1, KeyWanted):
+            self.ctx.remove(session)
+            return
         if sa.half_open:
             return
         if tunnel is None or tunnel.fingerprint != sa.fingerprint:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secd.ike import explain, nat, proposals
-from secd.ike.connection import Connection, PreSharedKey
-from secd.ike.proposals import Suite
+from secd.ike.connection import Connection, Phase1Proposal, PreSharedKey
+from secd.ike.proposals import Exchange, Suite
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import phase1
+from secd.ike.v1 import phase1, proofs
 from secd.ike.v1.context import Context, Message, Session
 from secd.ike.v1.state import (
     Endpoint,
@@ -16,7 +16,7 @@ from secd.ike.v1.state import (
 )
 from secd.ike.wire import vendorids
 from secd.ike.wire.cursor import WireError
-from secd.ike.wire.iana import AuthenticationMethod, ExchangeType, NotifyType, ProtocolId
+from secd.ike.wire.iana import ExchangeType, NotifyType, ProtocolId
 from secd.ike.wire.isakmp import NO_COOKIE, Chain, Header, encode_message
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import (
@@ -27,32 +27,65 @@ from secd.ike.wire.payloads import (
     VendorIDPayload,
 )
 from secd.ike.wire.sa import SAPayload
+from secd.ike.world import World
 
-PSK = AuthenticationMethod.PRE_SHARED_KEY
+PSK = proofs.PSK
 
 
-def candidates_for(ctx: Context, where: Endpoint) -> list[Tunnel]:
-    """The tunnels that a main mode with a pre-shared key from there may be meant for, those that name it first."""
+def candidates_for(ctx: Context, where: Endpoint, exchange: Exchange) -> list[Tunnel]:
+    """The tunnels that a phase 1 from there may be meant for, those that name it first; without any, say so."""
     fitting = [
         each
         for each in ctx.world.tunnels.values()
         if each.connection.version == 1
-        and each.connection.exchange == "main"
-        and isinstance(each.connection.auth, PreSharedKey)
         and each.connection.local in (None, where.local)
         and each.connection.peer in (None, where.remote)
     ]
-    return sorted(fitting, key=lambda tunnel: (tunnel.connection.peer is None, tunnel.connection.local is None))
+    found = [each for each in fitting if each.connection.exchange == exchange and not is_exposed(each.connection)]
+    if not found and fitting:
+        expected = fitting[0].connection.exchange
+        text = explain.other_exchange(where.remote, exchange, expected, (each.connection.origin for each in fitting))
+        ctx.complain(fitting, "other-mode", text)
+    elif not found:
+        text = explain.no_connection(where.local, where.remote, exchange)
+        ctx.world.log_stranger("warning", "no-connection", text)
+    return sorted(found, key=lambda tunnel: (tunnel.connection.peer is None, tunnel.connection.local is None))
+
+
+def warn(world: World, tunnel: Tunnel) -> None:
+    """Say at each start what a rule gives away."""
+    connection = tunnel.connection
+    if connection.version == 1 and connection.exchange == "aggressive" and isinstance(connection.auth, PreSharedKey):
+        world.log_once(tunnel, "warning", "aggressive-psk", explain.aggressive_psk(connection.origin))
+
+
+def is_exposed(connection: Connection) -> bool:
+    """Whether a connection would show a hash of its pre-shared key to strangers without having been told to."""
+    psk = isinstance(connection.auth, PreSharedKey)
+    return connection.exchange == "aggressive" and psk and not connection.aggressive_psk
+
+
+def to_offer(connection: Connection) -> tuple[Phase1Proposal, ...]:
+    """The proposals that message 1 offers: in aggressive mode, which cannot choose a group, those of one group."""
+    if connection.exchange == "main" or not connection.phase1:
+        return connection.phase1
+    return tuple(each for each in connection.phase1 if each.group == connection.phase1[0].group)
 
 
 def offered(connection: Connection) -> list[Suite]:
     """What message 1 of this connection offers."""
-    return list(proposals.suites1(connection.phase1, connection.phase1_lifetime, PSK))
+    method = proofs.method_of(connection)
+    return list(proposals.suites1(to_offer(connection), connection.phase1_lifetime, method, connection.exchange))
+
+
+def offer(connection: Connection) -> SAPayload:
+    """The SA payload of message 1."""
+    return proposals.offer1(to_offer(connection), connection.phase1_lifetime, proofs.method_of(connection))
 
 
 def allows(connection: Connection, suite: Suite) -> bool:
     """Whether a connection takes `suite`."""
-    return proposals.allows1(connection.phase1, suite, PSK)
+    return proposals.allows1(connection.phase1, suite, proofs.method_of(connection))
 
 
 def chosen(connection: Connection, payload: SAPayload) -> Suite:
@@ -60,16 +93,17 @@ def chosen(connection: Connection, payload: SAPayload) -> Suite:
     choices = list(proposals.offered1(payload))
     if len(choices) != 1:
         raise WireError(f"{len(choices)} transforms were chosen, expected one", NotifyType.BAD_PROPOSAL_SYNTAX)
-    suite = proposals.read1(choices[0].transform)
-    if not allows(connection, suite):
+    suite = proposals.read1(choices[0].transform, connection.exchange)
+    if not proposals.allows1(to_offer(connection), suite, proofs.method_of(connection)):
         raise WireError(f"`{suite.words()}` was chosen, which was not offered", NotifyType.NO_PROPOSAL_CHOSEN)
     return suite
 
 
 def first_acceptable(offer: SAPayload, candidates: Sequence[Tunnel]) -> tuple[proposals.Choice, Suite] | None:
     """The first transform of the peer's that one of the candidates takes."""
+    exchange: Exchange = candidates[0].connection.exchange if candidates else "main"
     for choice in proposals.offered1(offer):
-        suite = proposals.read1(choice.transform)
+        suite = proposals.read1(choice.transform, exchange)
         if any(allows(each.connection, suite) for each in candidates):
             return choice, suite
     return None
@@ -77,17 +111,18 @@ def first_acceptable(offer: SAPayload, candidates: Sequence[Tunnel]) -> tuple[pr
 
 def explain_offer(ctx: Context, where: Endpoint, offer: SAPayload, candidates: Sequence[Tunnel]) -> None:
     """Say once why nothing of the offer was chosen."""
-    theirs = [proposals.read1(each.transform) for each in proposals.offered1(offer)]
+    exchange = candidates[0].connection.exchange
+    theirs = [proposals.read1(each.transform, exchange) for each in proposals.offered1(offer)]
     accepted = [suite for each in candidates for suite in offered(each.connection)]
     origins = ", ".join(each.connection.origin for each in candidates)
     text = explain.no_proposal(where.remote, theirs, accepted, origins)
     ctx.complain(candidates, "proposal-mismatch", text)
 
 
-def refuse_offer(ctx: Context, message: Message) -> None:
-    """NO-PROPOSAL-CHOSEN, in clear since there are no keys, and without keeping anything."""
+def refuse(ctx: Context, message: Message, kind: NotifyType) -> None:
+    """A notification in answer to message 1, in clear since there are no keys, and without keeping anything."""
     header = Header(message.header.initiator_cookie, NO_COOKIE, ExchangeType.INFORMATIONAL, 0, phase1.message_id(ctx))
-    notification = NotificationPayload(NotifyType.NO_PROPOSAL_CHOSEN, ProtocolId.PROTO_ISAKMP)
+    notification = NotificationPayload(kind, ProtocolId.PROTO_ISAKMP)
     ctx.send(message.endpoint, encode_message(header, [notification]))
 
 
@@ -106,25 +141,32 @@ def note_vendor(session: Session, chain: Chain, connection: Connection) -> None:
 
 
 def note_nat(session: Session, chain: Chain) -> None:
-    """Where the peer's NAT-D payloads say that there is a NAT."""
-    sa = session.sa
+    """Where the peer's NAT-D payloads say that there is a NAT.
+
+    Those of aggressive mode come from port 4500 if the peer has seen one, and may still speak of port 500.
+    """
+    sa, where = session.sa, session.sa.endpoint
     if sa.nat.dialect:
-        where = sa.endpoint
-        here, there = nat.detect(
-            session.prf,
-            (sa.icookie, sa.rcookie),
-            chain.all(NatDPayload),
-            (where.remote, where.remote_port),
-            (where.local, where.local_port),
-        )
-        sa.nat = Nat(sa.nat.dialect, here, there)
+        received, cookies = chain.all(NatDPayload), (sa.icookie, sa.rcookie)
+        ports = {(where.remote_port, where.local_port)}
+        if where.local_port == nat.NAT_T_PORT:
+            ports.add((nat.IKE_PORT, nat.IKE_PORT))
+        found = [
+            nat.detect(session.prf, cookies, received, (where.remote, remote), (where.local, local))
+            for remote, local in ports
+        ]
+        sa.nat = Nat(sa.nat.dialect, all(here for here, _ in found), all(there for _, there in found))
 
 
 def key_payloads(session: Session, public: bytes, nonce: bytes) -> list[Payload]:
-    """Messages 3 and 4."""
+    """Messages 3 and 4 of main mode."""
+    return [KEPayload(public), NoncePayload(nonce), *nat_payloads(session)]
+
+
+def nat_payloads(session: Session) -> list[Payload]:
+    """NAT-D, if both sides know NAT traversal."""
     sa, where = session.sa, session.sa.endpoint
-    payloads: list[Payload] = [KEPayload(public), NoncePayload(nonce)]
-    if sa.nat.dialect:
-        remote, local = (where.remote, where.remote_port), (where.local, where.local_port)
-        payloads += nat.payloads(session.prf, (sa.icookie, sa.rcookie), sa.nat.dialect, remote, local)
-    return payloads
+    if not sa.nat.dialect:
+        return []
+    remote, local = (where.remote, where.remote_port), (where.local, where.local_port)
+    return list(nat.payloads(session.prf, (sa.icookie, sa.rcookie), sa.nat.dialect, remote, local))

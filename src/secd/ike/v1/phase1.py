@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from msgspec.structs import replace
 
 from secd.ike import explain, identities, proposals
 from secd.ike.connection import Connection
 from secd.ike.crypto.ciphers import cipher_named
 from secd.ike.crypto.ikev1 import CbcState, encryption_key, hash_i, hash_r, phase1_keys
-from secd.ike.proposals import Suite
 from secd.ike.retransmission import fraction
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children
-from secd.ike.v1.context import Context, Session
+from secd.ike.v1 import children, proofs
+from secd.ike.v1.context import Context, Session, Terms
 from secd.ike.v1.state import Established, Keys, Role
 from secd.ike.wire.iana import NotifyType, ProtocolId
 from secd.ike.wire.isakmp import Chain
@@ -28,19 +29,19 @@ REKEY_RESPONDER = (0.90, 0.95)
 DEFAULT_LIFETIME = 3600
 
 
-def keys_of(session: Session, skeyid: bytes, secret: bytes, public_i: bytes, public_r: bytes) -> Keys:
+def keys_of(terms: Terms, skeyid: bytes, secret: bytes, public_i: bytes, public_r: bytes) -> Keys:
     """Phase 1's keys out of SKEYID; the IV is that of the first encrypted message."""
-    sa, prf = session.sa, session.prf
-    derived = phase1_keys(prf, skeyid, secret, sa.icookie, sa.rcookie)
-    cipher = cipher_named(session.suite.cipher)
-    octets = (session.suite.bits or cipher.key_lengths[0]) // 8
+    prf, suite = terms.prf, terms.suite
+    derived = phase1_keys(prf, skeyid, secret, terms.icookie, terms.rcookie)
+    cipher = cipher_named(suite.cipher)
+    octets = (suite.bits or cipher.key_lengths[0]) // 8
     key = encryption_key(prf, derived.skeyid_e, octets)
     iv = CbcState.phase1(prf, cipher, key, public_i, public_r).iv
     return Keys(derived.skeyid_d, derived.skeyid_a, key, iv)
 
 
 def proof(
-    session: Session,
+    terms: Terms,
     skeyid: bytes,
     offer: bytes,
     identity: IDPayload,
@@ -49,15 +50,17 @@ def proof(
     role: Role,
 ) -> bytes:
     """HASH_I or HASH_R, by which `role` proves its `identity`; `publics` are g^xi and g^xr."""
-    sa, prf = session.sa, session.prf
+    prf = terms.prf
     g_xi, g_xr = publics
-    cookies = {"cky_i": sa.icookie, "cky_r": sa.rcookie}
+    cookies = {"cky_i": terms.icookie, "cky_r": terms.rcookie}
     if role == "initiator":
         return hash_i(prf, skeyid, g_xi=g_xi, g_xr=g_xr, **cookies, sai_b=offer, idii_b=identity.body)
     return hash_r(prf, skeyid, g_xi=g_xi, g_xr=g_xr, **cookies, sai_b=offer, idir_b=identity.body)
 
 
-def establish(ctx: Context, session: Session, tunnel: Tunnel, keys: Keys, who: Identity) -> None:
+def establish(
+    ctx: Context, session: Session, tunnel: Tunnel, keys: Keys, who: Identity, *, warnings: Iterable[str] = ()
+) -> None:
     """The peer has shown who it is: enter `Established`; if this replaces others, they end soon."""
     now, sa = ctx.world.now, session.sa
     sa.phase1 = Established(keys, now)
@@ -72,11 +75,14 @@ def establish(ctx: Context, session: Session, tunnel: Tunnel, keys: Keys, who: I
                 ctx.touch(other)
     for what, line in explain.weak(session.suite, tunnel.connection.origin):
         ctx.world.log_once(tunnel, "warning", f"weak {what}", line)
+    for line in warnings:
+        ctx.world.log_once(tunnel, "warning", "certificate", line)
     behind = " and ".join([*(["us"] if sa.nat.here else []), *(["the peer"] if sa.nat.there else [])])
     ctx.world.log(
         "info", tunnel.name, "phase1-up",
-        f"main mode with {sa.endpoint.remote} ({identities.words(who)}) finished as {sa.role}: "
-        f"{session.suite.encryption} hmac-{session.suite.hash} {session.suite.group}, {lifetime} s"
+        f"{sa.exchange} mode with {sa.endpoint.remote} ({identities.words(who)}) finished as {sa.role}: "
+        f"{session.suite.encryption} hmac-{session.suite.hash} {session.suite.group}"
+        + (" rsa" if session.suite.method == proofs.RSA else "") + f", {lifetime} s"
         + (f", a NAT before {behind}" if behind else ""),
     )  # fmt: skip
 
@@ -97,7 +103,7 @@ def set_lifetime(ctx: Context, session: Session, seconds: int) -> int:
     sa = session.sa
     suite = session.suite
     lifetime = max(proposals.smaller(suite.lifetime, seconds) or DEFAULT_LIFETIME, proposals.SHORTEST_LIFETIME)
-    sa.suite = Suite(suite.cipher, suite.bits, suite.hash, suite.group, lifetime, suite.method)
+    sa.suite = replace(suite, lifetime=lifetime)
     low, high = REKEY_INITIATOR if sa.role == "initiator" else REKEY_RESPONDER
     sa.expires = session.since + lifetime
     sa.rekey_at = session.since + lifetime * (low + (high - low) * fraction(ctx.world.random))
@@ -112,23 +118,47 @@ def is_expected(connection: Connection, who: Identity) -> bool:
 
 def by_identity(holders: Sequence[Tunnel], who: Identity) -> Tunnel | None:
     """The tunnel of this peer among those with its key: one that expects it by name before one that takes anybody."""
+    return next(iter(all_by_identity(holders, who)), None)
+
+
+def all_by_identity(holders: Sequence[Tunnel], who: Identity) -> list[Tunnel]:
+    """All of them that may be this peer's, those that expect it by name first."""
     welcome = [each for each in holders if is_expected(each.connection, who)]
-    return min(welcome, key=lambda tunnel: identities.expected(tunnel.connection) is None, default=None)
+    return sorted(welcome, key=lambda tunnel: identities.expected(tunnel.connection) is None)
 
 
 def refuse_identity(ctx: Context, session: Session, keys: Keys, who: Identity, tunnels: Sequence[Tunnel]) -> None:
     """The key is right, the name is not: tell both sides, and end."""
-    expected = [each for tunnel in tunnels if (each := identities.expected(tunnel.connection)) is not None]
-    origins = ", ".join(each.connection.origin for each in tunnels)
-    text = explain.wrong_identity(session.sa.endpoint.remote, who, expected, origins)
+    text = wrong_identity(session.sa.endpoint.remote, who, tunnels)
     for tunnel in tunnels:
         ctx.world.log_once(tunnel, "error", "identity-mismatch", text)
+    _turn_away(ctx, session, keys, tunnels, text=text, kind=NotifyType.INVALID_ID_INFORMATION)
+
+
+def refuse_certificate(ctx: Context, session: Session, keys: Keys, why: str, tunnels: Sequence[Tunnel]) -> None:
+    """The peer's certificate must not be believed: tell both sides, and end."""
+    text = explain.distrusted(session.sa.endpoint.remote, why, (each.connection.origin for each in tunnels))
+    ctx.complain(tunnels, "certificate-refused", text)
+    _turn_away(ctx, session, keys, tunnels, text=text, kind=NotifyType.INVALID_CERTIFICATE)
+
+
+def wrong_identity(peer: str, who: Identity, tunnels: Sequence[Tunnel]) -> str:
+    """That none of `tunnels` expects a peer of this name."""
+    expected = [each for tunnel in tunnels if (each := identities.expected(tunnel.connection)) is not None]
+    return explain.wrong_identity(peer, who, expected, ", ".join(each.connection.origin for each in tunnels))
+
+
+def _turn_away(
+    ctx: Context, session: Session, keys: Keys, tunnels: Sequence[Tunnel], *, text: str, kind: NotifyType
+) -> None:
+    """End an exchange with a peer that we share keys with, and do not want."""
+    for tunnel in tunnels:
         if session.sa.role == "initiator":
             tunnel.failed(text, ctx.world.now, ctx.world.random)
         elif tunnel.up_since is None:
             tunnel.reason = text
     session.sa.phase1 = Established(keys, ctx.world.now)
-    ctx.inform(session, [notification(session, NotifyType.INVALID_ID_INFORMATION)])
+    ctx.inform(session, [notification(session, kind)])
     if session.sa.role == "initiator":
         ctx.inform(session, [children.delete_payload(session)])
     ctx.remove(session)

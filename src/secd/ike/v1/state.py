@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from secd.ike.proposals import EspSuite, Suite
+from secd.ike.proposals import EspSuite, Exchange, Suite
 from secd.ike.retransmission import Flight
 from secd.sadb.messages import SA, Identity
 
@@ -75,13 +75,14 @@ class KeySent(_State, tag="key-sent"):
 
 
 class IdentitySent(_State, tag="identity-sent"):
-    """Initiator, message 5 sent; `keys.iv` is the last block of message 5."""
+    """Initiator, message 5 sent; `keys.iv` is its last block.  `bad`: how many messages 6 proved nothing."""
 
     offer: bytes
     skeyid: bytes
     public: bytes
     peer_public: bytes
     keys: Keys
+    bad: int = 0
 
 
 class OfferTaken(_State, tag="offer-taken"):
@@ -92,7 +93,7 @@ class OfferTaken(_State, tag="offer-taken"):
 
 
 class KeyAnswered(_State, tag="key-answered"):
-    """Responder, message 4 sent.  `bad`: how many messages 5 did not decrypt."""
+    """Responder, message 4 sent.  `bad`: how many messages 5 did not decrypt, or proved nothing."""
 
     offer: bytes
     candidates: list[str]
@@ -101,6 +102,37 @@ class KeyAnswered(_State, tag="key-answered"):
     peer_public: bytes
     nonce_i: bytes
     nonce_r: bytes
+    bad: int = 0
+
+
+class KeyWanted(_State, tag="key-wanted"):
+    """Aggressive mode before our first message: a key pair is being made, and an iked that is killed forgets it."""
+
+
+class AggressiveSent(_State, tag="aggressive-sent"):
+    """Initiator of aggressive mode, message 1 sent.  `bad`: how many messages 2 proved nothing."""
+
+    offer: bytes
+    group: str
+    private: bytes
+    public: bytes
+    nonce: bytes
+    bad: int = 0
+
+
+class AggressiveAnswered(_State, tag="aggressive-answered"):
+    """Responder of aggressive mode, message 2 sent.  `candidate`: the connection that it is for if message 3 proves it.
+
+    `identity`: type and data of IDii; `bad`: how many messages 3 proved nothing.
+    """
+
+    offer: bytes
+    candidate: str
+    skeyid: bytes
+    public: bytes
+    peer_public: bytes
+    keys: Keys
+    identity: tuple[int, bytes, int, int]
     bad: int = 0
 
 
@@ -115,7 +147,10 @@ class Gone(_State, tag="gone"):
     """Deleted or expired; kept because its children wait to be adopted."""
 
 
-Phase1 = OfferSent | KeySent | IdentitySent | OfferTaken | KeyAnswered | Established | Gone
+Phase1 = (
+    OfferSent | KeySent | IdentitySent | OfferTaken | KeyAnswered | KeyWanted | AggressiveSent | AggressiveAnswered
+    | Established | Gone
+)  # fmt: skip
 
 # -- phase 2 ----------------------------------------------------------------------------------------------
 
@@ -215,6 +250,7 @@ class IsakmpSA(Struct):
     expires: float
     phase1: Phase1
     flight: Flight
+    exchange: Exchange = "main"
     suite: Suite | None = None
     rekey_at: float | None = None
     retire_at: float | None = None
@@ -241,4 +277,6 @@ class IsakmpSA(Struct):
     @property
     def half_open(self) -> bool:
         """Whether the peer has not yet shown who it is."""
-        return isinstance(self.phase1, OfferTaken | KeyAnswered)
+        if isinstance(self.phase1, KeyWanted):
+            return self.role == "responder"
+        return isinstance(self.phase1, OfferTaken | KeyAnswered | AggressiveAnswered)

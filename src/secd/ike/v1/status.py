@@ -18,6 +18,9 @@ _WORDS = {
     "IdentitySent": "main mode: identity sent",
     "OfferTaken": "main mode: proposal answered",
     "KeyAnswered": "main mode: key exchange answered",
+    "KeyWanted": "aggressive mode: making a key pair",
+    "AggressiveSent": "aggressive mode: proposal, key exchange and identity sent",
+    "AggressiveAnswered": "aggressive mode: answered",
     "Established": "established",
     "Gone": "deleted",
 }

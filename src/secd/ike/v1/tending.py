@@ -5,27 +5,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from secd.ike import nat
-from secd.ike.connection import Connection, PreSharedKey
-from secd.ike.steps import Step
+from secd.ike.connection import Connection
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children, dpd, main_mode, offers, quick_mode
-from secd.ike.v1.context import Context, Session
-from secd.ike.v1.state import Endpoint, Gone, KeySent, OfferSent
+from secd.ike.v1 import children, dpd, offers, opening, quick_mode
+from secd.ike.v1.context import Context, Runner, Session
+from secd.ike.v1.state import AggressiveSent, Endpoint, Gone, KeySent, KeyWanted, OfferSent
 
 #: Seconds for which the responder of a main mode leaves quick mode to the initiator.
 COURTESY = 3.0
 #: ISAKMP SAs of one tunnel.
 MAX_SESSIONS = 4
-
-
-class Runner(Protocol):
-    """Begins steps that wait."""
-
-    def begin(self, session: Session, key: str, step: Step[None]) -> None:
-        """Run `step` to its first question."""
 
 
 def drop_all(ctx: Context, tunnel: Tunnel, reason: str, *, tell: bool) -> None:
@@ -77,19 +67,17 @@ def attempt(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
         ctx.world.log_once(tunnel, "error", "unsupported", obstacle)
         return
     where = Endpoint(connection.local or "", nat.IKE_PORT, connection.peer, nat.IKE_PORT)
-    main_mode.start(ctx, tunnel, where if pair is None else pair[0].sa.endpoint, rekeying=pair is not None)
+    opening.start(ctx, runner, tunnel, where if pair is None else pair[0].sa.endpoint, rekeying=pair is not None)
 
 
 def _obstacle(connection: Connection) -> str:
     """Why a connection cannot be tried at all."""
-    if connection.version != 1:
-        return f"{connection.origin}: IKEv2 is not supported yet"
-    if connection.exchange != "main":
-        return f"{connection.origin}: aggressive mode is not supported yet; write `main`"
-    if not isinstance(connection.auth, PreSharedKey):
-        return f"{connection.origin}: signatures are not supported yet; write `psk KEY`"
+    if offers.is_exposed(connection):
+        return f"{connection.origin}: aggressive mode with `psk` was not asked for by `aggressive-psk`; write `main`"
+    if connection.exchange == "aggressive" and connection.srcid is None and connection.local is None:
+        return f"{connection.origin}: aggressive mode begins with our name; write `srcid NAME` or `local ADDRESS`"
     if not offers.offered(connection):
-        return f"{connection.origin}: no `main` proposal can be used"
+        return f"{connection.origin}: no `{connection.exchange}` proposal can be used"
     return ""
 
 
@@ -105,14 +93,15 @@ def _bring_up(ctx: Context, tunnel: Tunnel) -> None:
 
 
 def _gather(ctx: Context, tunnel: Tunnel) -> None:
-    """The newest session holds the pairs; main modes that it makes needless, and dead sessions without pairs, go."""
+    """The newest session holds the pairs; phases 1 that it makes needless, and dead sessions without pairs, go."""
     newest = ctx.newest(tunnel.name)
     if newest is not None:
         others = [each for each in ctx.of(tunnel.name) if each is not newest]
         children.adopt(ctx, newest, others)
         _replace_stale(ctx, newest)
         for other in others:
-            early = isinstance(other.sa.phase1, OfferSent | KeySent)
+            ours = other.sa.role == "initiator"
+            early = ours and isinstance(other.sa.phase1, OfferSent | KeySent | KeyWanted | AggressiveSent)
             if early and (not other.sa.rekeying or newest.since > other.sa.created):
                 ctx.remove(other)
         _limit(ctx, [each for each in others if each.sa.established and each.id in ctx.sessions])
@@ -135,7 +124,7 @@ def _limit(ctx: Context, established: list[Session]) -> None:
 
 
 def unfinished(ctx: Context, tunnel: Tunnel) -> bool:
-    """Whether a main mode of ours is under way."""
+    """Whether a phase 1 of ours is under way."""
     return any(
         each.sa.role == "initiator" and not each.sa.established and not isinstance(each.sa.phase1, Gone)
         for each in ctx.of(tunnel.name)
