@@ -89,10 +89,18 @@ def compare(contest: Contest, ours: int, theirs: int, origin: Origin, *, name: s
     foreign = [samples[i].usage.foreign for samples in contest.rounds for i in (ours, theirs)]
     tunnel, other = contest.tunnels[ours], contest.tunnels[theirs]
     return Result(
-        measure=contest.measure.name + (f"-{name}" if name else ""), peer=peer or other.name,
-        peer_version=other.version, suite=tunnel.suite, ratio_median=statistics.median(ratios), ratio_min=min(ratios), ratio_max=max(ratios),
-        samples=len(ratios), foreign_cpu=statistics.median(foreign), command=origin.command, commit=origin.commit,
-    )  # fmt: skip
+        measure=contest.measure.name + (f"-{name}" if name else ""),
+        peer=peer or other.name,
+        peer_version=other.version,
+        suite=tunnel.suite,
+        ratio_median=statistics.median(ratios),
+        ratio_min=min(ratios),
+        ratio_max=max(ratios),
+        samples=len(ratios),
+        foreign_cpu=statistics.median(foreign),
+        command=origin.command,
+        commit=origin.commit,
+    )
 
 
 def best(contest: Contest, peers: Sequence[int]) -> int:

@@ -150,7 +150,7 @@ def wireguard(lab: Lab) -> Tunnel:
     for host, other, endpoint, mine, theirs in ((a, b, B, source, address), (b, a, A, address, source)):
         daemon = Daemon(host, "wireguard-go", program, "-f", "wg0", env={"LOG_LEVEL": "error"})
         lab.on_exit(daemon)
-        daemon.wait_until(lambda host=host: host.path("/run/wireguard/wg0.sock").exists(), 5, "its control socket")
+        daemon.wait_until(host.path("/run/wireguard/wg0.sock").exists, 5, "its control socket")
         configuration = (
             f"[Interface]\nPrivateKey = {keys[host]}\nListenPort = 51820\n"
             f"[Peer]\nPublicKey = {public[other]}\nAllowedIPs = 0.0.0.0/0\nEndpoint = {endpoint}:51820\n"

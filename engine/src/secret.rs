@@ -1,7 +1,7 @@
 //! Key material that is wiped when it goes.
 
 use std::mem::ManuallyDrop;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 
 /// Expanded key material on the heap, overwritten with zeros when dropped.
 ///
@@ -19,6 +19,12 @@ impl<T> Deref for Secret<T> {
 
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+impl<T> DerefMut for Secret<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 

@@ -116,9 +116,8 @@ fn aes_128_cbc_in_tunnel_mode() {
     ];
     for (sequence, packet, inner) in cases {
         let mut packet = hex(packet);
-        let mut icv = [0; 16];
-        Auth::new("hmac-sha2-256", &auth_key).unwrap().sign(&packet, &[], &mut icv);
-        packet.extend(icv);
+        packet.extend([0; 16]);
+        Auth::new("hmac-sha2-256", &auth_key).unwrap().sign([&mut packet], [0], false);
         opened(&*transform, sequence, &packet);
         transform.open(sequence, &mut packet).unwrap();
         let Content::Packet(place) = frame::read(transform.shape(), &packet) else { panic!("no packet") };
@@ -140,9 +139,13 @@ fn truncated_hmacs() {
     ];
     for (name, key, text, expected) in cases {
         let auth = Auth::new(name, key).unwrap();
-        let mut icv = vec![0; auth.icv()];
-        auth.sign(text, &[], &mut icv);
-        assert_eq!(icv, hex(expected), "{name}");
-        assert_eq!(auth.verify(text, &[], &icv), Ok(()));
+        let mut packet = [text, &vec![0; auth.icv()]].concat();
+        auth.sign([&mut packet], [0], false);
+        assert_eq!(packet[text.len()..], hex(expected), "{name}");
+        assert_eq!(auth.verify([&packet], [0], false), [Ok(())]);
+        let mut twice = [packet.clone(), packet.clone()];
+        let [a, b] = &mut twice;
+        auth.sign([a, b], [0, 0], false);
+        assert_eq!(twice, [packet.clone(), packet], "{name}");
     }
 }

@@ -5,6 +5,8 @@
 //! numbers, `ecn`, `mss` and `icmp` change or answer inner packets, `classify` tells what a datagram is.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
+
 pub mod aead;
 pub mod auth;
 pub mod cbc;
@@ -14,6 +16,7 @@ pub mod coalesce;
 pub mod ecn;
 pub mod frame;
 pub mod gcm192;
+pub mod hmac256;
 pub mod icmp;
 pub mod inner;
 pub mod mss;
@@ -59,6 +62,14 @@ impl Shape {
     }
 }
 
+/// A packet of a run to open, which lies at `place` of an arena.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub place: Range<usize>,
+    /// Its whole sequence number; None when it was refused.
+    pub sequence: Option<u64>,
+}
+
 /// What an SA's algorithms do to its packets.
 ///
 /// A packet is ESP header, IV, plaintext with its trailer, and room for the ICV; everything but the IV and the ICV
@@ -76,6 +87,14 @@ pub trait Transform: Send + Sync {
     fn seal_run(&self, first: u64, stride: usize, packets: &mut [u8]) {
         for (sequence, packet) in (first..).zip(packets.chunks_mut(stride)) {
             self.seal(sequence, packet);
+        }
+    }
+
+    /// Open the packets of a run; those that are forged lose their sequence number.
+    fn open_run(&self, arena: &mut [u8], packets: &mut [Opening]) {
+        for packet in packets {
+            packet.sequence =
+                packet.sequence.filter(|sequence| self.open(*sequence, &mut arena[packet.place.clone()]).is_ok());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! NULL encryption (RFC 2410) with an HMAC: for tests and for looking into packets.
 
-use super::auth::{Auth, tail};
+use super::auth::Auth;
 use super::{Forged, HEADER, Shape, Transform};
 
 pub struct Null {
@@ -20,17 +20,14 @@ impl Transform for Null {
     }
 
     fn seal(&self, sequence: u64, packet: &mut [u8]) {
-        let (signed, icv) = packet.split_at_mut(packet.len() - self.auth.icv());
-        let (tail, len) = tail(sequence, self.esn);
-        self.auth.sign(signed, &tail[..len], icv);
+        self.auth.sign([packet], [sequence], self.esn);
     }
 
     fn open(&self, sequence: u64, packet: &mut [u8]) -> Result<(), Forged> {
         if packet.len() < HEADER + self.auth.icv() {
             return Err(Forged);
         }
-        let (signed, icv) = packet.split_at(packet.len() - self.auth.icv());
-        let (tail, len) = tail(sequence, self.esn);
-        self.auth.verify(signed, &tail[..len], icv)
+        let [verdict] = self.auth.verify([&*packet], [sequence], self.esn);
+        verdict
     }
 }

@@ -34,7 +34,7 @@ pub struct Ports {
 }
 
 /// Limits in inner octets and packets; 0 is none.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     pub soft_bytes: u64,
     pub soft_packets: u64,
@@ -107,6 +107,11 @@ impl State {
             last_use: AtomicU64::new(0),
             told_mapping: Mutex::new(None),
         }
+    }
+
+    /// Whether it has any lifetime in octets or packets.
+    pub fn is_limited(&self) -> bool {
+        self.limits != Limits::default()
     }
 
     pub fn is_dead(&self) -> bool {

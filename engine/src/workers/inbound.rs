@@ -1,9 +1,8 @@
 //! From the network to TUN queues: receive, classify, verify, decrypt, decapsulate.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Shared;
@@ -13,7 +12,7 @@ use super::network::Port;
 use crate::counters::{Counter, Shard};
 use crate::esp::classify::{self, Class};
 use crate::esp::frame::Content;
-use crate::esp::{ecn, frame, inner, mss};
+use crate::esp::{Opening, ecn, frame, inner, mss};
 use crate::events::Event;
 use crate::io::receive::{Datagram, Receiver};
 use crate::io::socket::Socket;
@@ -27,10 +26,17 @@ const TURN: usize = 2;
 const TRAIN: usize = 16 << 10;
 /// Octets of an IKE header (RFC 7296 §3.1): what is shorter is no IKE.
 const IKE_HEADER: usize = 28;
+/// Packets that are opened together at most.
+const TOGETHER: usize = 64;
 
 pub struct Inbound {
     receiver: Receiver,
     delivery: Delivery,
+    /// Packets of one SA that came one after the other and wait to be opened together.
+    waiting: Vec<Opening>,
+    /// Their SPI and outside.
+    spi: u32,
+    outside: Outside,
 }
 
 /// What all packets of a batch are handled with.
@@ -44,6 +50,7 @@ struct Context<'a> {
 }
 
 /// One packet's outside.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Outside {
     remote: SocketAddr,
     local: IpAddr,
@@ -51,9 +58,22 @@ struct Outside {
     udp: bool,
 }
 
+const NOWHERE: Outside = Outside {
+    remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+    local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    tos: 0,
+    udp: false,
+};
+
 impl Inbound {
     pub fn new() -> Self {
-        Self { receiver: Receiver::new(), delivery: Delivery::new() }
+        Self {
+            receiver: Receiver::new(),
+            delivery: Delivery::new(),
+            waiting: Vec::with_capacity(TOGETHER),
+            spi: 0,
+            outside: NOWHERE,
+        }
     }
 
     /// Carry what waits in `socket`, whose UDP port is `number`.
@@ -80,12 +100,14 @@ impl Inbound {
                     Some(datagram) => {
                         self.datagram(&context, port, number, &datagram);
                         if datagram.place.len() >= TRAIN {
+                            self.open(&context);
                             self.delivery.flush(counters, self.receiver.arena(), queues);
                         }
                     }
                     None => counters.add(Counter::Malformed, 1),
                 }
             }
+            self.open(&context);
             self.delivery.flush(counters, self.receiver.arena(), queues);
         }
     }
@@ -138,73 +160,132 @@ impl Inbound {
         let Class::Esp { spi, sequence } = class else {
             return context.counters.add(Counter::Malformed, 1);
         };
-        let sa = match context.snapshot.inbound(spi, outside.local) {
-            Some(Ok(sa)) => sa,
-            Some(Err(_)) => return context.counters.add(Counter::WrongDestination, 1),
-            None => return context.counters.add(Counter::UnknownSpi, 1),
-        };
-        match self.open(context, outside, sa, sequence, place.clone()) {
-            Ok(slot) => self.accept(context, outside, sa, place, slot),
-            Err(counter) => refuse(context, sa, counter),
+        if spi != self.spi || *outside != self.outside || self.waiting.len() == TOGETHER {
+            self.open(context);
+            self.spi = spi;
+            self.outside = *outside;
         }
+        self.waiting.push(Opening { place, sequence: Some(u64::from(sequence)) });
     }
 
-    /// Verify and decrypt in place; the slot of the interface, or the reason to drop.
-    fn open(
-        &mut self,
-        context: &Context<'_>,
-        outside: &Outside,
-        sa: &Sa,
-        sequence: u32,
-        place: Range<usize>,
-    ) -> Result<u32, Counter> {
-        let state = &sa.state;
-        if sa.encap.is_some() != outside.udp {
+    /// Take in the packets that wait.
+    fn open(&mut self, context: &Context<'_>) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut packets = std::mem::take(&mut self.waiting);
+        let count = packets.len() as u64;
+        match context.snapshot.inbound(self.spi, self.outside.local) {
+            None => context.counters.add(Counter::UnknownSpi, count),
+            Some(Err(_)) => context.counters.add(Counter::WrongDestination, count),
+            Some(Ok(sa)) => match self.admit(context, sa, count) {
+                Err(counter) => refuse(context, sa, counter, count),
+                Ok(slot) => {
+                    self.verify(context, sa, &mut packets);
+                    self.accept(context, sa, &packets, slot);
+                }
+            },
+        }
+        packets.clear();
+        self.waiting = packets;
+    }
+
+    /// The slot of the interface that the SA's packets go to, or the reason to drop them.
+    fn admit(&self, context: &Context<'_>, sa: &Sa, packets: u64) -> Result<u32, Counter> {
+        if sa.encap.is_some() != self.outside.udp {
             return Err(Counter::WrongEncap);
         }
         let slot = sa.iface.running_slot().ok_or(Counter::NotRunning)?;
-        if state.is_dead() {
+        if sa.state.is_dead() {
             return Err(Counter::HardLifetime);
         }
         if steer::worker_of(sa.spi, context.shared.workers) != context.worker {
-            context.counters.add(Counter::Handover, 1);
-        }
-        // Twice locked, so that two workers with packets of one SA decrypt side by side.
-        let sequence = state.window().check(sequence).map_err(|_| Counter::Replay)?;
-        state.transform.open(sequence, &mut self.receiver.arena()[place]).map_err(|_| Counter::Auth)?;
-        let newest = state.window().commit(sequence).map_err(|_| Counter::Replay)?;
-        if newest {
-            tell_mapping(context, outside, sa);
+            context.counters.add(Counter::Handover, packets);
         }
         Ok(slot)
     }
 
-    /// Take an authentic packet in.
-    fn accept(&mut self, context: &Context<'_>, outside: &Outside, sa: &Arc<Sa>, place: Range<usize>, slot: u32) {
+    /// Verify and decrypt in place.  What is refused loses its sequence number.
+    fn verify(&mut self, context: &Context<'_>, sa: &Sa, packets: &mut [Opening]) {
         let state = &sa.state;
-        let esp_bytes = (place.len() + sa.outer_headers()) as u64;
-        let arena = self.receiver.arena();
-        let inner_place = match frame::read(state.transform.shape(), &arena[place.clone()]) {
-            Content::Packet(inner) => place.start + inner.start..place.start + inner.end,
-            Content::Dummy => {
-                state.used(esp_bytes, context.now_ms);
-                return context.counters.add(Counter::TfcDummies, 1);
+        let open = |packets: &[Opening]| packets.iter().filter(|packet| packet.sequence.is_some()).count() as u64;
+        // Twice locked, so that two workers with packets of one SA decrypt side by side.
+        {
+            let window = state.window();
+            for packet in packets.iter_mut() {
+                packet.sequence = packet.sequence.and_then(|low| window.check(low as u32).ok());
             }
-            Content::Foreign => return refuse(context, sa, Counter::InnerProtocol),
-            Content::Malformed => return refuse(context, sa, Counter::Malformed),
-        };
-        let packet = &mut arena[inner_place.clone()];
-        let Some(mut ip) = inner::parse(packet) else { return refuse(context, sa, Counter::Malformed) };
-        let admission = state.charge(1, packet.len() as u64);
-        if let Some((kind, limit)) = admission.reached {
-            let event = Event::Expire { spi: sa.spi, outbound: false, destination: sa.destination, kind, limit };
-            context.shared.tell(context.counters, event);
         }
-        if admission.packets == 0 {
-            return refuse(context, sa, Counter::HardLifetime);
+        let fresh = open(packets);
+        state.transform.open_run(self.receiver.arena(), packets);
+        let authentic = open(packets);
+        let mut newest = false;
+        {
+            let mut window = state.window();
+            for packet in packets.iter_mut() {
+                let verdict = packet.sequence.map(|sequence| window.commit(sequence));
+                newest |= verdict == Some(Ok(true));
+                packet.sequence = packet.sequence.filter(|_| !matches!(verdict, Some(Err(_))));
+            }
         }
-        state.used(esp_bytes, context.now_ms);
-        let Some(tos) = ecn::merge(ip.tos, outside.tos) else { return refuse(context, sa, Counter::Ecn) };
+        if newest {
+            tell_mapping(context, &self.outside, sa);
+        }
+        let replayed = packets.len() as u64 - fresh + authentic - open(packets);
+        for (counter, count) in [(Counter::Replay, replayed), (Counter::Auth, fresh - authentic)] {
+            if count > 0 {
+                refuse(context, sa, counter, count);
+            }
+        }
+    }
+
+    /// Take authentic packets in.
+    fn accept(&mut self, context: &Context<'_>, sa: &Sa, packets: &[Opening], slot: u32) {
+        let (state, shape) = (&sa.state, sa.state.transform.shape());
+        let limited = state.is_limited();
+        let (mut esp_bytes, mut taken, mut inner_bytes) = (0, 0, 0);
+        for packet in packets.iter().filter(|packet| packet.sequence.is_some()) {
+            let place = packet.place.clone();
+            let octets = place.len() + sa.outer_headers();
+            let arena = self.receiver.arena();
+            let inner_place = match frame::read(shape, &arena[place.clone()]) {
+                Content::Packet(inner) => place.start + inner.start..place.start + inner.end,
+                Content::Dummy => {
+                    esp_bytes += octets;
+                    context.counters.add(Counter::TfcDummies, 1);
+                    continue;
+                }
+                Content::Foreign => {
+                    refuse(context, sa, Counter::InnerProtocol, 1);
+                    continue;
+                }
+                Content::Malformed => {
+                    refuse(context, sa, Counter::Malformed, 1);
+                    continue;
+                }
+            };
+            if limited && !charge(context, sa, inner_place.len()) {
+                refuse(context, sa, Counter::HardLifetime, 1);
+                continue;
+            }
+            esp_bytes += octets;
+            taken += 1;
+            inner_bytes += inner_place.len() as u64;
+            self.deliver(context, sa, inner_place, slot);
+        }
+        if esp_bytes > 0 {
+            state.used(esp_bytes as u64, context.now_ms);
+        }
+        if taken > 0 && !limited {
+            state.charge(taken, inner_bytes);
+        }
+    }
+
+    /// Give an inner packet to its interface, with what happened to it outside.
+    fn deliver(&mut self, context: &Context<'_>, sa: &Sa, place: Range<usize>, slot: u32) {
+        let packet = &mut self.receiver.arena()[place.clone()];
+        let Some(mut ip) = inner::parse(packet) else { return refuse(context, sa, Counter::Malformed, 1) };
+        let Some(tos) = ecn::merge(ip.tos, self.outside.tos) else { return refuse(context, sa, Counter::Ecn, 1) };
         if tos != ip.tos {
             inner::write_tos(packet, &ip, tos);
             ip.tos = tos;
@@ -215,14 +296,24 @@ impl Inbound {
         if self.delivery.is_full() {
             self.delivery.flush(context.counters, self.receiver.arena(), context.queues);
         }
-        self.delivery.push(self.receiver.arena(), inner_place, &ip, slot, context.queues);
+        self.delivery.push(self.receiver.arena(), place, &ip, slot, context.queues);
     }
 }
 
-fn refuse(context: &Context<'_>, sa: &Sa, counter: Counter) {
-    context.counters.add(counter, 1);
-    sa.state.drops.fetch_add(1, Relaxed);
-    sa.iface.counters.input_errors.fetch_add(1, Relaxed);
+/// Count one packet against the SA's lifetimes; whether it may pass.
+fn charge(context: &Context<'_>, sa: &Sa, octets: usize) -> bool {
+    let admission = sa.state.charge(1, octets as u64);
+    if let Some((kind, limit)) = admission.reached {
+        let event = Event::Expire { spi: sa.spi, outbound: false, destination: sa.destination, kind, limit };
+        context.shared.tell(context.counters, event);
+    }
+    admission.packets > 0
+}
+
+fn refuse(context: &Context<'_>, sa: &Sa, counter: Counter, packets: u64) {
+    context.counters.add(counter, packets);
+    sa.state.drops.fetch_add(packets, Relaxed);
+    sa.iface.counters.input_errors.fetch_add(packets, Relaxed);
 }
 
 /// The newest authentic packet came from elsewhere than the SA says: a NAT has a new mapping, or the peer has moved.
