@@ -150,8 +150,8 @@ class Channel(Generic[T]):
         return self._waiting
 
     def limit_unread(self, octets: int) -> None:
-        """Let the kernel hold about `octets` for the other side; what is beyond is held back here."""
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(octets, 2 * MAX_MESSAGE))
+        """Let the kernel hold about `octets` for the other side, a message at least; the rest is held back here."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(octets, MAX_MESSAGE))  # the kernel doubles it
 
     def send(self, message: Any, fds: Sequence[int] = ()) -> None:
         """Send `message` now or as soon as there is room; a closed channel swallows it.

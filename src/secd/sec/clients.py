@@ -22,8 +22,8 @@ MAX_CLIENTS = 64
 MAX_LISTS = 8
 #: Parts of a list that are sent before others have their turn.
 _PARTS = 256
-#: What the kernel holds for an iked that does not read; at about 1 KiB for a small datagram this bounds a flood.
-_IKED_UNREAD = 128 * 1024
+#: What the kernel holds for an iked that does not read: as little as can be, for what is there nobody overtakes.
+_IKED_UNREAD = 0
 
 
 class Client:
