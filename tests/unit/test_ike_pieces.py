@@ -23,8 +23,9 @@ from secd.ike.proposals import EspSuite, Suite
 from secd.ike.retransmission import Flight
 from secd.ike.steps import ANSWER_TIMEOUT, Step, Steps, Unanswered, keyed_prf
 from secd.ike.timers import Timers
-from secd.ike.tunnel import LONGEST_PAUSE, Tunnel, fingerprint
+from secd.ike.tunnel import LONGEST_PAUSE, Tunnel, fingerprint, origin_for
 from secd.ike.v1 import offers
+from secd.ike.v2 import explain as explain_v2
 from secd.ike.wire.cursor import Reader, WireError
 from secd.ike.wire.distinguished_names import name_from_text
 from secd.ike.wire.iana import EncapsulationMode, IdType
@@ -169,6 +170,29 @@ def test_attempts_are_2_4_8_seconds_apart_and_never_more_than_a_minute() -> None
         tunnel.failed("no answer", 0.0, middle)
         pauses.append(tunnel.attempt_at)
     assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
+
+
+def test_a_tunnel_says_why_it_is_not_up_yet() -> None:
+    tunnel = Tunnel(rule())
+    assert tunnel.why("connecting") == "the first attempt is under way"
+    assert (tunnel.why("waiting"), tunnel.why("down")) == ("waiting for the peer", "not tried yet")
+    tunnel.failed("no answer", 0.0, middle)
+    assert [tunnel.why(state) for state in ("connecting", "waiting", "down", "up")] == ["no answer"] * 3 + [""]
+
+
+def test_a_peer_of_the_other_version_is_told_of_the_rule_that_has_it() -> None:
+    tunnels = [Tunnel(rule(version=2, peer="192.0.2.2", origin="/etc/iked.conf: 1"))]
+    policy = origin_for(tunnels, "192.0.2.2", version=2)
+    assert "the peer speaks IKEv1, the policy at /etc/iked.conf: 1 is for IKEv2" in explain.no_connection(
+        "192.0.2.1", "192.0.2.2", policy=policy
+    )
+    assert origin_for(tunnels, "192.0.2.2", version=1) == origin_for(tunnels, "192.0.2.3", version=2) == ""
+    assert "the peer speaks IKEv2, the rule at x: 1 is for IKEv1" in explain_v2.no_connection("a", "b", rule="x: 1")
+
+
+def test_before_rules_are_loaded_no_rule_is_missed() -> None:
+    assert "no rules are loaded yet; if they have none" in explain.no_connection("a", "b", loaded=False)
+    assert "no policies are loaded yet; if they have none" in explain_v2.no_connection("a", "b", loaded=False)
 
 
 def test_a_passive_tunnel_plans_nothing_by_itself() -> None:

@@ -520,6 +520,14 @@ def test_the_same_kind_of_line_is_not_logged_without_end():
     assert lines[-1].message == f"sec0: a malformed message ({100 - LINES} more like this before)"
 
 
+def test_a_line_does_not_name_its_tunnel_twice():
+    lines = []
+    logs = Logs(lines.append, verbose=False, clock=lambda: 0.0)
+    for message in ("sec1 is up", "sec1: aes-256", "sec10 is not mine", "up"):
+        logs(Log("info", "sec1", message, message))
+    assert [line.message for line in lines] == ["sec1 is up", "sec1: aes-256", "sec1: sec10 is not mine", "sec1: up"]
+
+
 def test_debug_lines_go_to_monitors_alone_unless_wanted():
     lines, monitored = [], []
     logs = Logs(lines.append, verbose=False, clock=lambda: 0.0)

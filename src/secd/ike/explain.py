@@ -164,10 +164,18 @@ def selectors_refused(peer: str) -> str:
     )
 
 
-def no_connection(local: str, peer: str, exchange: str = "main") -> str:
-    """Somebody starts phase 1 for whom there is no rule."""
+def no_connection(local: str, peer: str, exchange: str = "main", *, loaded: bool = True, policy: str = "") -> str:
+    """Somebody starts phase 1 for whom there is no rule, or but a `policy` of IKEv2; `loaded`: there are others."""
+    begun = f"{exchange} mode from {peer} to {local}"
+    if policy:
+        return (
+            f"{begun}: the peer speaks IKEv1, the policy at {policy} is for IKEv2; make the peer speak IKEv2, "
+            f"or write an `ike interface` rule of ipsec.conf in place of the policy"
+        )
     rule = f"ike interface secN local {local} peer {peer} psk KEY"
-    return f"{exchange} mode from {peer} to {local}: no rule has this peer; write `{rule}`"
+    if not loaded:
+        return f"{begun}: no rules are loaded yet; if they have none for this peer, write `{rule}`"
+    return f"{begun}: no rule has this peer; write `{rule}`"
 
 
 def weak(suite: Suite | EspSuite, origin: str) -> list[tuple[str, str]]:

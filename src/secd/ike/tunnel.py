@@ -8,6 +8,7 @@ peer's address is known is tried once after secd has started; a silent one is ne
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 from msgspec.structs import replace
@@ -51,6 +52,16 @@ class Tunnel:
     def name(self) -> str:
         """The connection's name."""
         return self.connection.name
+
+    def why(self, state: str) -> str:
+        """What keeps the tunnel from being up, for people; `state` as `ConnectionStatus` has it."""
+        if self.reason != self.UNTRIED:
+            return "" if state == "up" else self.reason
+        return {
+            "up": "",
+            "waiting": "waiting for the peer",
+            "connecting": "the first attempt is under way",
+        }.get(state, self.UNTRIED)
 
     @property
     def starts(self) -> bool:
@@ -111,3 +122,9 @@ class Tunnel:
         if not self.retries:
             return 0.0
         return jitter(random, min(FIRST_PAUSE * 2.0 ** (self.retries - 1), LONGEST_PAUSE))
+
+
+def origin_for(tunnels: Iterable[Tunnel], peer: str, *, version: int) -> str:
+    """Where the rule of `version` for a peer stands, or nothing."""
+    fitting = (each.connection for each in tunnels if each.connection.version == version)
+    return next((each.origin for each in fitting if each.peer == peer), "")

@@ -45,7 +45,8 @@ class Logs:
         if limited is None:
             return
         if limited.level != "debug" or self.verbose:
-            text = f"{limited.connection}: {limited.message}" if limited.connection else limited.message
+            named = limited.message.startswith((f"{limited.connection} ", f"{limited.connection}:"))
+            text = limited.message if named or not limited.connection else f"{limited.connection}: {limited.message}"
             self._send(LogLine(limited.level, text[:MAX_LINE]))
         for monitor in list(self.monitors):
             monitor(limited)

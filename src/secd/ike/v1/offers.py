@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from secd.ike import explain, nat, proposals
 from secd.ike.connection import Connection, Phase1Proposal, PreSharedKey
 from secd.ike.proposals import Exchange, Suite
-from secd.ike.tunnel import Tunnel
+from secd.ike.tunnel import Tunnel, origin_for
 from secd.ike.v1 import phase1, proofs
 from secd.ike.v1.context import Context, Message, Session
 from secd.ike.v1.state import (
@@ -47,7 +47,9 @@ def candidates_for(ctx: Context, where: Endpoint, exchange: Exchange) -> list[Tu
         text = explain.other_exchange(where.remote, exchange, expected, (each.connection.origin for each in fitting))
         ctx.complain(fitting, "other-mode", text)
     elif not found:
-        text = explain.no_connection(where.local, where.remote, exchange)
+        tunnels = ctx.world.tunnels
+        policy = origin_for(tunnels.values(), where.remote, version=2)
+        text = explain.no_connection(where.local, where.remote, exchange, loaded=bool(tunnels), policy=policy)
         ctx.world.log_stranger("warning", "no-connection", text)
     return sorted(found, key=lambda tunnel: (tunnel.connection.peer is None, tunnel.connection.local is None))
 

@@ -88,10 +88,18 @@ def wants_eap(peer: str, origin: str) -> str:
     )
 
 
-def no_connection(local: str, peer: str) -> str:
-    """Somebody begins for whom there is no policy."""
-    rule = f'ikev2 from any to any local {local} peer {peer} psk "KEY" iface secN'
-    return f"IKE_SA_INIT from {peer} to {local}: no policy has this peer; write `{rule}`"
+def no_connection(local: str, peer: str, *, loaded: bool = True, rule: str = "") -> str:
+    """Somebody begins for whom there is no policy, or but a `rule` of IKEv1; `loaded`: there are others."""
+    begun = f"IKE_SA_INIT from {peer} to {local}"
+    if rule:
+        return (
+            f"{begun}: the peer speaks IKEv2, the rule at {rule} is for IKEv1; make the peer speak IKEv1, "
+            f"or write an `ikev2` policy of iked.conf in place of the rule"
+        )
+    policy = f'ikev2 from any to any local {local} peer {peer} psk "KEY" iface secN'
+    if not loaded:
+        return f"{begun}: no policies are loaded yet; if they have none for this peer, write `{policy}`"
+    return f"{begun}: no policy has this peer; write `{policy}`"
 
 
 def selectors_refused(peer: str) -> str:

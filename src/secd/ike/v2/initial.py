@@ -24,7 +24,7 @@ from secd.ike.crypto.ikev2 import ike_keys, skeyseed
 from secd.ike.crypto.signature_schemes import ACCEPTED_HASHES
 from secd.ike.endpoint import Endpoint
 from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
-from secd.ike.tunnel import Tunnel
+from secd.ike.tunnel import Tunnel, origin_for
 from secd.ike.v2 import auth, exchange, explain, natd, suites
 from secd.ike.v2.context import Context, Message, Session, settings
 from secd.ike.v2.cookies import ASK, ASK_EACH, MOST, MOST_EACH, Cookies, load
@@ -295,7 +295,10 @@ def _acceptable(offer: SAPayload, ke: KEPayload, candidates: Sequence[Tunnel]) -
 
 def _explain_offer(ctx: Context, where: Endpoint, offer: SAPayload, candidates: Sequence[Tunnel]) -> None:
     if not candidates:
-        ctx.world.log_stranger("warning", "no-connection", explain.no_connection(where.local, where.remote))
+        tunnels = ctx.world.tunnels
+        rule = origin_for(tunnels.values(), where.remote, version=1)
+        text = explain.no_connection(where.local, where.remote, loaded=bool(tunnels), rule=rule)
+        ctx.world.log_stranger("warning", "no-connection", text)
         return
     accepted = [allowed for each in candidates for allowed in suites.ike_alternatives(settings(each).ikesa)]
     origins = ", ".join(dict.fromkeys(each.connection.origin for each in candidates))

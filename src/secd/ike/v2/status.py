@@ -36,13 +36,10 @@ def describe(ctx: Context, tunnel: Tunnel, now: float) -> ConnectionStatus:
         state = "connecting"
     elif state == "down" and not tunnel.starts and tunnel.attempt_at is None:
         state = "waiting"
-    reason = "" if state == "up" else tunnel.reason
-    if state == "waiting" and reason == Tunnel.UNTRIED:
-        reason = "waiting for the peer"
     return ConnectionStatus(
         connection=tunnel.connection,
         state=state,
-        reason=reason,
+        reason=tunnel.why(state),
         ike=[_ike(each, now) for each in sessions if not isinstance(each.sa.phase, Closed)],
         children=[_child(each, now) for each in sorted(shown, key=lambda child: -child.created)],
         last_rekey=None if tunnel.last_rekey is None else now - tunnel.last_rekey,
