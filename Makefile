@@ -22,6 +22,7 @@ test: build peers ## every test that takes seconds (12 minutes at most)
 
 test-long: build peers ## the tests that take minutes: the figures and the guests
 	@tools/install guests
+	@tools/install strongswan6
 	$(PY) -m pytest -m long
 
 check: build linters ## lint, types, import contracts, Rust formatting and lints
