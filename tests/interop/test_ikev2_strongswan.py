@@ -342,10 +342,16 @@ def test_either_side_behind_a_nat_and_a_mapping_that_moves(nat_hosts: tuple[Host
         both.ping(3)
         assert [sa["udpencap"] is not None for sa in secd.sas()] == [True, True]
         for what in ("ike", "child"):
-            secd.sec("rekey", *(["--ike"] if what == "ike" else []), "sec0")
-            time.sleep(0.5)
-            charon.rekey(**{what: "sec0"})
-            time.sleep(0.5)
+            spis = _ike_spis if what == "ike" else _child_spis
+            for rekey in (
+                lambda what=what: secd.sec("rekey", *(["--ike"] if what == "ike" else []), "sec0"),
+                lambda what=what: charon.rekey(**{what: "sec0"}),
+            ):
+                _wait_for_agreement(both)
+                before = wait_until(charon.established, 5, "charon's IKE SA")
+                rekey()
+                _wait_for_new(both, before, spis)
+            _wait_for_agreement(both)
             both.ping(2)
         nat.ip("address", "flush", "dev", "eth1")
         nat.address("203.0.113.77/24", "eth1")
@@ -404,7 +410,7 @@ def _wait_for_agreement(pair: Pair2) -> None:
     """Wait until both sides have one pair, the same, in one IKE SA."""
 
     def agree() -> bool:
-        sas = pair.charon.list_sas()
+        sas = [sa for sa in pair.charon.list_sas() if sa.state == "ESTABLISHED"]
         kept = [c for sa in sas for c in sa.children if c.state == "INSTALLED"]
         ours = {sa["spi"] for sa in pair.secd.sas()}
         return len(sas) == len(kept) == 1 and {int(kept[0].spi_in, 16), int(kept[0].spi_out, 16)} == ours

@@ -128,7 +128,9 @@ def take_answer(ctx: Context, session: Session, message: Message) -> Step[None]:
         raise WireError("an answer without the responder's SPI", NotifyType.INVALID_SYNTAX)
     if suite.group != state.group or ke.group != group(state.group).number:
         raise WireError(f"group {suite.group} was chosen, a public value was sent for {state.group}")
-    if not session.sa.endpoint.local:
+    sa = session.sa
+    found = _detect(sa, chain, message.endpoint, tunnel.connection, spi_r=message.header.responder_spi)
+    if not sa.endpoint.local and found.known and not found.found:
         _with_address(ctx, session, tunnel, state, message)
         return
     nonce = chain.one(NoncePayload).data
@@ -136,10 +138,10 @@ def take_answer(ctx: Context, session: Session, message: Message) -> Step[None]:
     request = session.sa.request
     if request is None or session.sa.phase is not state:
         return
-    sa = session.sa
     sa.spi_r, sa.suite = message.header.responder_spi, suite
     _derive(session, secret, state.nonce, nonce)
-    sa.nat = _detect(sa, chain, message.endpoint, tunnel.connection)
+    sa.nat = found
+    sa.endpoint = replace(sa.endpoint, local=message.datagram.local)
     sa.peer = _peer(chain, settings(tunnel).fragmentation)
     ctx.remember_local(message.datagram.remote, message.datagram.local)
     transcript = Transcript(request.sent[0], message.data, state.nonce, nonce)
@@ -147,7 +149,7 @@ def take_answer(ctx: Context, session: Session, message: Message) -> Step[None]:
 
 
 def _with_address(ctx: Context, session: Session, tunnel: Tunnel, state: InitSent, message: Message) -> None:
-    """Only now do we know our own address, which NAT detection needs: begin again, as nobody yet remembers."""
+    """Only now do we know our own address, so the peer has seen a NAT where there is none: begin again."""
     ctx.remember_local(message.datagram.remote, message.datagram.local)
     where = session.sa.endpoint
     session.sa.endpoint = Endpoint(message.datagram.local, where.local_port, where.remote, where.remote_port)
