@@ -98,7 +98,8 @@ ERRORS = [
         "2: 10.0.0.2: no netmask; the netmask comes before the peer's address: "
         "write inet 10.0.0.1 255.255.255.252 10.0.0.2",
     ),
-    ("inet 10.0.0.1 0xff00ff00", "1: 0xff00ff00: no netmask; the netmask comes before the peer's address"),
+    ("inet 10.0.0.1 0xff00ff00", "1: 0xff00ff00: no netmask: ones, then zeros, as 255.255.255.252 or 0xfffffffc"),
+    ("inet 10.0.0.1 255.255.255.253 10.0.0.2", "1: 255.255.255.253: no netmask: ones, then zeros, as 255.255.255.252"),
     (
         "inet 10.0.0.1 255.255.255.252 10.0.0.1",
         "1: 10.0.0.1 is given as both ends: the peer has another address than this host",

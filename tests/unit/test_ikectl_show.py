@@ -83,7 +83,10 @@ def test_show_sa_as_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     daemon.answers["ShowStatus"] = [Status(tuple(tunnels()[:1]), True), Status(tuple(tunnels()[1:]), False)]
     try:
         assert ikectl.main(["--json", "show", "sa"]) == 0
-        shown = json.loads(capsys.readouterr().out)["sas"]
+        said = capsys.readouterr().out
+        shown = json.loads(said)["sas"]
+        assert ikectl.main(["show", "sa", "--json"]) == 0
+        assert capsys.readouterr().out == said
         assert ikectl.main(["sh", "sa"]) == 0
         assert numbered(capsys.readouterr().out.splitlines()) == LINES
     finally:

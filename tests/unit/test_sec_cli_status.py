@@ -167,8 +167,8 @@ sec0: up
                  130.102.96.46 port 4500 (130.102.96.46)
                  52.65.9.248 port 4500 (52.65.9.248, strongSwan)
                  SPIs 0011223344556677 8899aabbccddeeff, 12m05s old, rekey in 6h40m, ends in 7h46m
-    ESP in       0x8e5fec4b aes-256 hmac-sha2-256, mature, 6 packets 597, last used 3s ago, in UDP
-    ESP out      0xca1adc30 aes-256 hmac-sha2-256, mature, 7 packets 592, last used 3s ago, in UDP
+    ESP in       0x8e5fec4b aes-256 hmac-sha2-256, mature, 6 packets, 597 octets, last used 3s ago, in UDP
+    ESP out      0xca1adc30 aes-256 hmac-sha2-256, mature, 7 packets, 592 octets, last used 3s ago, in UDP
     traffic      597 in, 592 out through these SAs"""
     )
 

@@ -71,6 +71,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
         what = "option requires an argument" if "requires" in error.msg else "unknown option"
         raise UsageError(f"{what} -- {error.opt}") from error
     options = Options(words=words)
+    if len(words) > 1 and words[-1] == "--json":  # the other commands take it behind their words
+        given.append((words.pop(), ""))
     for option, value in given:
         if option == "-q":
             options.quiet = True

@@ -75,7 +75,10 @@ def main(argv: list[str] | None = None) -> int:
     if name not in _MODULES:
         complain("sec", f"{name}: no such command{_nearest(name)}; `sec --help` lists them")
         return USAGE
-    command = importlib.import_module(_MODULES[name]).main  # late: none pays for the others
+
+    def command(arguments: list[str]) -> int:
+        return int(importlib.import_module(_MODULES[name]).main(arguments))  # late: none pays for the others
+
     return run(f"sec {name}", command, [name, *rest] if name in {"up", "down"} else rest)
 
 

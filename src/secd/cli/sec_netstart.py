@@ -30,7 +30,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-n", "--check", action="store_true", help="check the files; change nothing")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell each thing that is changed")
     options = parser.parse_args(arguments)
-    files = read_files(Path(options.dir), options.interface)
+    directory = Path(options.dir)
+    if not directory.is_dir():
+        raise CommandError(f"{directory}: no such directory")
+    files = read_files(directory, options.interface)
+    if not files:
+        complain(_PROGRAM, f"there is no hostname.secN in {directory}, so there is nothing to make: hostname.sec(5)")
     if options.check or not files:
         return OK
     failed = False

@@ -191,7 +191,7 @@ def _ike(ike: IKEStatus) -> Iterator[tuple[str, str]]:
 
 
 def _esp(sa: ESP) -> str:
-    parts = [f"{sa.spi} {_transform(sa)}", sa.state, f"{sa.packets} packets {octets(sa.octets)}"]
+    parts = [f"{sa.spi} {_transform(sa)}", sa.state, f"{sa.packets} packets, {octets(sa.octets)} octets"]
     parts += [f"{sa.drops} dropped"] if sa.drops else []
     parts += [f"last used {duration(sa.idle)} ago" if sa.idle is not None else "not used yet"]
     parts += ["in UDP"] if sa.udpencap else []

@@ -26,8 +26,13 @@ def main(argv: list[str] | None = None) -> int:
         natt_port=arguments.natt_port,
         workers=arguments.workers,
     )
+    if options.boot and not options.etc.is_dir():
+        return _fail(f"--etc {arguments.etc}: no such directory")
     if arguments.n:
-        return _check(options)
+        if _check(options):
+            return 1
+        print("secd: this machine lacks nothing")
+        return 0
     try:
         # First of all: a second instance is the likeliest cause of a port in use.
         directory = RunDirectory()
@@ -74,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-n", action="store_true", help="only check whether something is missing on this machine")
     parser.add_argument("-v", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=f"secd {__version__}")
-    parser.add_argument("--no-boot", action="store_true", help="load neither ipsec.conf nor hostname.secN")
+    parser.add_argument("--no-boot", action="store_true", help="load no ipsec.conf, iked.conf, hostname.secN")
     parser.add_argument("--etc", type=Path, default=Path("/etc"), metavar="DIR", help="where those are (default /etc)")
     parser.add_argument("--ike-port", type=_port, default=500, metavar="N", help="UDP port of IKE (default 500)")
     parser.add_argument("--natt-port", type=_port, default=4500, metavar="N", help="of IKE and ESP (default 4500)")

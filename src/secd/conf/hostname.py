@@ -185,6 +185,8 @@ def _inet(words: Words, settings: list[Located]) -> SetAddress:
     text = words.take("the netmask")
     prefixlen = parse_netmask(text)
     if prefixlen is None:
+        if text.startswith(("255.", "0x")):
+            raise WordError(f"{text}: no netmask: ones, then zeros, as 255.255.255.252 or 0xfffffffc")
         hint = f": write inet {local} 255.255.255.252 {text}" if _like_ip(text) else ""
         raise WordError(f"{text}: no netmask; the netmask comes before the peer's address{hint}")
     if words.skip("NONE") or not _like_ip(words.peek()):

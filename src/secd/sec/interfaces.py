@@ -116,8 +116,8 @@ class Interfaces:
         except (OSError, ValueError) as error:
             if detached:
                 self._family.close_tun(name)
-            number = error.errno if isinstance(error, OSError) else None
-            raise Refusal(number or errno.EIO, f"{name} could not be made: {error}") from error
+            number, why = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
+            raise Refusal(number or errno.EIO, f"{name} could not be made: {why or error}") from error
         finally:
             for fd in fds:
                 os.close(fd)
