@@ -10,11 +10,13 @@ import getopt
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from msgspec import Struct
 
 USAGE = """usage: ipsecctl [-cdFkmnv] [-D macro=value] [-f file] [-i fifo] [-s modifier]
-       with -n, -s or -m also --json: the same as data"""
+       with -n, -s or -m also --json: the same as data
+       with -f also --etc DIR: where isakmpd/ with keys and certificates is (default /etc)"""
 MODIFIERS = ("flow", "sa", "all")
 
 
@@ -37,6 +39,7 @@ class Options(Struct):
     fifo: str | None = None
     show: str | None = None
     defines: tuple[tuple[str, str], ...] = ()
+    etc: Path = Path("/etc")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +65,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
     """Understand the command line."""
     options = Options()
     try:
-        given, rest = getopt.getopt(list(arguments), "cD:dFf:i:kmns:v", ["json", "help"])
+        given, rest = getopt.getopt(list(arguments), "cD:dFf:i:kmns:v", ["json", "etc=", "help"])
     except getopt.GetoptError as error:
         missing = "requires" in error.msg
         what = "option requires an argument" if missing else "unknown option"
@@ -83,6 +86,8 @@ def parse_options(arguments: Sequence[str]) -> Options:
             options.fifo = value
         elif option == "-s":
             options.show = _modifier(value)
+        elif option == "--etc":
+            options.etc = Path(value)
         elif option == "-D":
             options.defines += (_definition(value),)
         else:

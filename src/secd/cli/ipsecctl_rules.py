@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from secd.conf.diagnostics import Diagnostic
@@ -16,6 +16,7 @@ from secd.conf.ipsec.show import bundle_line, flow_line, sa_lines
 
 if TYPE_CHECKING:
     from secd.cli.ipsecctl import Options
+    from secd.conf.iked.credentials import KeyStore
 
 #: What the parent takes as the name of a source.
 MAX_SOURCE = 1024
@@ -35,7 +36,9 @@ def rules(options: Options) -> bool:
         verdict = SYNTAX_ERROR
     else:
         # -nv shows any file as OpenBSD's ipsecctl does; -n alone tells whether it can be loaded here.
-        compiled = compile_rules(parsed.rules, refuse_others=not (options.check and options.verbose))
+        compiled = compile_rules(
+            parsed.rules, refuse_others=not (options.check and options.verbose), open_store=store_of(options)
+        )
         _print_diagnostics(compiled.diagnostics.all)
         diagnostics += compiled.diagnostics.all
         if compiled.diagnostics.errors:
@@ -48,6 +51,17 @@ def rules(options: Options) -> bool:
         print(verdict, file=sys.stderr)
         return False
     return good and (options.check or _load(options, path, compiled))
+
+
+def store_of(options: Options) -> Callable[[], KeyStore]:
+    """Give what opens isakmpd's keys and certificates; the library is loaded only then."""
+
+    def open_store() -> KeyStore:
+        from secd.conf.iked.certificates import Store
+
+        return Store(options.etc / "isakmpd")
+
+    return open_store
 
 
 def _load(options: Options, path: str, compiled: Compiled) -> bool:

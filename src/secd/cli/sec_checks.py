@@ -221,8 +221,11 @@ def rules(directory: str = "/etc") -> Iterator[Finding]:
     """ipsec.conf and iked.conf can be loaded."""
     path = Path(directory) / "ipsec.conf"
     if path.exists():
+        from secd.conf.iked.certificates import Store
+
         parsed = parse_file(str(path))
-        found = [*parsed.diagnostics.all, *compile_rules(parsed.rules).diagnostics.all]
+        rules = compile_rules(parsed.rules, open_store=lambda: Store(Path(directory) / "isakmpd"))
+        found = [*parsed.diagnostics.all, *rules.diagnostics.all]
         yield from _understood(path, found, f"ipsecctl -f {path}")
     path = Path(directory) / "iked.conf"
     if path.exists():

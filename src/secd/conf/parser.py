@@ -45,6 +45,13 @@ class Parser:
         """Accept the next token if it is one of `kinds`; give its kind, or nothing."""
         return self.take().kind if self.peek() in kinds else ""
 
+    def accept_word(self, text: str) -> bool:
+        """Accept the next token if it is the word `text`, which is no keyword."""
+        if self.peek() != STRING or self._ahead is None or self._ahead.text != text:
+            return False
+        self.take()
+        return True
+
     def expect(self, kind: str) -> Token:
         """Accept a token of `kind`; anything else is a syntax error."""
         if self.peek() != kind:

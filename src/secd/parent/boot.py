@@ -31,7 +31,7 @@ def commands(etc: Path) -> list[tuple[str, list[str]]]:
         wanted.append(("sec netstart", [*_python("secd.cli.sec"), "netstart", "--etc", str(etc)]))
     rules = etc / "ipsec.conf"
     if rules.exists():
-        wanted.append(("ipsecctl", [*_python("secd.cli.ipsecctl"), "-f", str(rules)]))
+        wanted.append(("ipsecctl", [*_python("secd.cli.ipsecctl"), "--etc", str(etc), "-f", str(rules)]))
     if (etc / "iked.conf").exists():
         wanted.append(("ikectl", [*_python("secd.cli.ikectl"), "--etc", str(etc), "reload"]))
     return wanted

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from secd.control.messages import MAX_RULES, AddConnection, AddManual, Behaviour
-from secd.ike.connection import Connection
+from secd.ike.connection import Connection, PreSharedKey
 from secd.sadb.messages import AUTH_KEY_OCTETS, ENCRYPTION_KEY_OCTETS, SA
 
 #: Largest encoded connection and largest encoded configuration, in octets: what one iked is told at its start.
@@ -95,6 +95,9 @@ def _errors(connection: Connection, rule: AddConnection) -> Iterator[str]:
         if (ikev2.ppk is not None) != bool(rule.ppk):
             yield f"{connection.name}: a post-quantum key and its name go together"
     else:
+        psk = isinstance(connection.auth, PreSharedKey)
+        if connection.exchange == "aggressive" and psk and not connection.aggressive_psk:
+            yield "aggressive mode shows a hash of the pre-shared key to whoever asks, and was not asked for by name"
         if not connection.phase1 or not connection.phase2:
             yield f"{connection.name} has no transforms to offer"
         if not connection.phase1_lifetime or not connection.phase2_lifetime:

@@ -19,6 +19,8 @@ _PHASE2 = {
     **{f"aes-{bits}-gcm": Cipher("aes-gcm", bits, bits, bits) for bits in (128, 192, 256)},
     "null": Cipher("null"),
 }
+#: These the library may not have any more.
+_OLD = frozenset({"3des", "blowfish", "cast128"})
 _NO_GROUP = frozenset({"bp224"})
 
 
@@ -29,7 +31,7 @@ class NotAvailableError(Exception):
 def phase1(transforms: Transforms) -> Phase1Proposal:
     """Give what is proposed for the ISAKMP SA."""
     cipher = _PHASE1.get(_name(transforms.enc))
-    if cipher is None:
+    if cipher is None or (cipher.name in _OLD and not _in_library(cipher.name)):
         raise _missing("main", "enc", transforms.enc, "enc aes-256")
     if transforms.auth is None or not transforms.auth.phase1:
         raise _missing("main", "auth", transforms.auth, "auth hmac-sha2-256")
@@ -37,6 +39,12 @@ def phase1(transforms: Transforms) -> Phase1Proposal:
     if not group:
         raise NotAvailableError("main: a group is needed: write group modp3072")
     return Phase1Proposal(cipher, transforms.auth.name.removeprefix("hmac-"), group)
+
+
+def _in_library(name: str) -> bool:
+    from secd.ike.crypto.ciphers import CIPHERS
+
+    return name in CIPHERS
 
 
 def phase2(transforms: Transforms) -> Phase2Proposal:

@@ -22,6 +22,8 @@ MAX_SPI = 0xFFFFFFFF
 RESERVED_SPIS = 255
 
 SA_PROTOCOLS = ("esp", "ah", "ipcomp", "ipip")
+#: Ours; no keyword, so that it takes no name away from anybody.
+AGGRESSIVE_PSK = "aggressive-psk"
 _FLOW_TYPES = ("use", "acquire", "require", "deny", "bypass", "dontacq")
 _Keys = tuple[StaticKey | None, StaticKey | None]
 
@@ -182,9 +184,9 @@ class Phrases(Lines):
         return self.accept(*_FLOW_TYPES) or self.syntax_error(*_FLOW_TYPES)
 
     def ikeauth(self) -> PSK | None:
-        """`psk ..`, or `rsa` (None)."""
+        """`psk .. [aggressive-psk]`, or `rsa` (None)."""
         if self.accept("psk"):
-            return PSK(self.string())
+            return PSK(self.string(), self.accept_word(AGGRESSIVE_PSK))
         self.accept("rsa")
         return None
 

@@ -53,9 +53,13 @@ class StaticKey(Struct, frozen=True):
 
 
 class PSK(Struct, frozen=True):
-    """A pre-shared key; not text for anything but `-nv`."""
+    """A pre-shared key; not text for anything but `-nv`.
+
+    `aggressive`: the rule says by our word `aggressive-psk` that the key may be used in aggressive mode.
+    """
 
     text: str
+    aggressive: bool = False
 
     def __repr__(self) -> str:
         """Show nothing."""

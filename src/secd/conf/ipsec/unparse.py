@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from secd.conf.addresses import Address
 from secd.conf.ipsec.keywords import KEYWORDS
+from secd.conf.ipsec.phrases import AGGRESSIVE_PSK
 from secd.conf.ipsec.rules import FlowRule, IkeRule, Phase, Rule, SaRule
 from secd.conf.quoting import quote
 
@@ -45,6 +46,8 @@ def ike_text(rule: IkeRule, *, with_keys: bool) -> str:
         words.append("rsa")
     else:
         words.append(f"psk {quote(rule.psk.text, KEYWORDS) if with_keys else '...'}")
+        if rule.psk.aggressive:
+            words.append(AGGRESSIVE_PSK)
     if rule.tag is not None:
         words.append(f"tag {quote(rule.tag, KEYWORDS)}")
     return " ".join(words)

@@ -1,11 +1,15 @@
-"""The CBC ciphers that protect ISAKMP messages (RFC 2409 App. B), by the names of `secd.ike.connection`."""
+"""The CBC ciphers that protect ISAKMP messages (RFC 2409 App. B), by the names of `secd.ike.connection`.
+
+The old ones are there as long as the library and its OpenSSL still have them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.decrepit.ciphers.algorithms import CAST5, Blowfish, TripleDES
+from cryptography import exceptions
+from cryptography.hazmat.decrepit.ciphers import algorithms as old
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
@@ -44,17 +48,29 @@ class BlockCipher:
         return decryptor.update(data) + decryptor.finalize()
 
 
-CIPHERS: dict[str, BlockCipher] = {
-    entry.name: entry
-    for entry in (
-        BlockCipher("3des", EncryptionAlgorithm.TRIPLE_DES_CBC, 8, (192,), TripleDES),
-        BlockCipher("aes", EncryptionAlgorithm.AES_CBC, 16, (128, 192, 256), AES),
-        BlockCipher(
-            "blowfish", EncryptionAlgorithm.BLOWFISH_CBC, 8, (128, *range(40, 128, 8), *range(136, 449, 8)), Blowfish
-        ),
-        BlockCipher("cast128", EncryptionAlgorithm.CAST_CBC, 8, (128, *range(40, 128, 8)), CAST5),
-    )
-}
+def _entries() -> Iterator[BlockCipher]:
+    shorter, longer = tuple(range(40, 128, 8)), tuple(range(136, 449, 8))
+    for name, number, block, lengths, algorithm in (
+        ("3des", EncryptionAlgorithm.TRIPLE_DES_CBC, 8, (192,), getattr(old, "TripleDES", None)),
+        ("aes", EncryptionAlgorithm.AES_CBC, 16, (128, 192, 256), AES),
+        ("blowfish", EncryptionAlgorithm.BLOWFISH_CBC, 8, (128, *shorter, *longer), getattr(old, "Blowfish", None)),
+        ("cast128", EncryptionAlgorithm.CAST_CBC, 8, (128, *shorter), getattr(old, "CAST5", None)),
+    ):
+        if algorithm is not None:
+            yield BlockCipher(name, number, block, lengths, algorithm)
+
+
+def available(entries: Iterable[BlockCipher]) -> Iterator[BlockCipher]:
+    """Those of them that this OpenSSL does."""
+    for entry in entries:
+        try:
+            entry.encrypt(bytes(range(entry.key_lengths[0] // 8)), bytes(entry.block_octets), bytes(entry.block_octets))
+        except exceptions.UnsupportedAlgorithm:
+            continue
+        yield entry
+
+
+CIPHERS: dict[str, BlockCipher] = {entry.name: entry for entry in available(_entries())}
 _BY_NUMBER = {int(entry.number): entry for entry in CIPHERS.values()}
 
 
