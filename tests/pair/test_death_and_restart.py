@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.pair.network import ALICE, BOB, Network, Node, connection, matches, pair, start, traffic
+from tests.pair.network import AES, ALICE, BOB, GROUP, Network, Node, connection, matches, pair, start, traffic
 
-from secd.ike.connection import DeadPeerDetection
+from secd.ike.connection import DeadPeerDetection, Phase2Proposal
 from secd.ike.contract import SaveCheckpoint
 from secd.ike.speaker import Speaker
+from secd.ike.wire.iana import ExchangeType
 
 
 def silence(node: Node) -> None:
@@ -279,3 +280,25 @@ def test_a_checkpoint_stays_small_over_a_long_life() -> None:
     start(net, alice, bob)
     net.run(20000)
     assert max(sizes) < 8192
+
+
+def test_there_is_no_pause_between_the_phases_however_long_the_peer_was_away() -> None:
+    net, alice, bob = pair()
+    bob.start(settled=True)
+    bob.listening = False
+    alice.start()
+    net.run(3000)
+    bob.listening = True
+    assert net.run(100, until=lambda: "phase1-up" in alice.codes())
+    assert net.run(1, until=lambda: matches(alice, bob))
+
+
+def test_a_quick_mode_that_is_refused_is_tried_again_after_growing_pauses() -> None:
+    net, alice, bob = pair()
+    bob.connections = [connection(BOB, ALICE, mode="passive", phase2=(Phase2Proposal(AES, "hmac-sha1", GROUP),))]
+    bob.start(settled=True)
+    alice.start()
+    net.run(3600)
+    attempts = {send.data[20:24] for send in alice.sent if send.data[18] == ExchangeType.QUICK}
+    assert 50 <= len(attempts) <= 90
+    assert len(alice.said("proposal-mismatch")) == len(bob.said("proposal-mismatch")) == 1

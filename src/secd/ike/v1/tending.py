@@ -58,6 +58,7 @@ def attempt(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
     if _busy(ctx, tunnel) or (pair is not None and newest is not None):
         return
     if newest is not None:
+        newest.tried = True
         runner.begin(newest, "quick", quick_mode.start(ctx, newest, tunnel))
         return
     connection = tunnel.connection
@@ -86,8 +87,10 @@ def _bring_up(ctx: Context, tunnel: Tunnel) -> None:
     if _busy(ctx, tunnel) or not (tunnel.starts or tunnel.once):
         tunnel.attempt_at = None
         return
-    tunnel.plan(ctx.world.now, ctx.world.random)
     newest = ctx.newest(tunnel.name)
+    if newest is not None and not newest.tried:  # the attempt goes on: no pause between phase 1 and phase 2
+        tunnel.attempt_at = ctx.world.now
+    tunnel.plan(ctx.world.now, ctx.world.random)
     if newest is not None and newest.sa.role == "responder" and tunnel.attempt_at is not None:
         tunnel.attempt_at = max(tunnel.attempt_at, newest.since + COURTESY)
 
