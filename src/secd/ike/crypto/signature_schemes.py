@@ -156,6 +156,14 @@ def sign(key: PrivateKey, scheme: str, data: bytes) -> bytes:
 # -- what the machine asks for ----------------------------------------------------------------------------
 
 
+def load_public_key(spki: bytes) -> PublicKeyTypes:
+    """A public key out of its SubjectPublicKeyInfo, DER; `InvalidSignature` says what is wrong with it."""
+    try:
+        return serialization.load_der_public_key(spki)
+    except (ValueError, exceptions.UnsupportedAlgorithm):
+        raise InvalidSignature("a public key that is known of the peer cannot be read") from None
+
+
 def schemes_for(key: PublicKeyTypes, peer_hashes: Collection[int]) -> tuple[Scheme, ...]:
     """How the owner of `key` may sign for a peer that listed `peer_hashes`, the best choice first.
 

@@ -22,9 +22,10 @@ from secd.ike.endpoint import Endpoint
 from secd.ike.retransmission import fraction
 from secd.ike.steps import Step, Unanswered, reserve_spi
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import child, ending, exchange, explain, ids, pairs, proof, selectors, suites
+from secd.ike.v2 import child, ending, exchange, explain, ids, pairs, proof, selectors, signing, suites
 from secd.ike.v2.context import Context, Message, Session, settings
 from secd.ike.v2.pairs import REKEY_INITIATOR, REKEY_RESPONDER, Material, Pair
+from secd.ike.v2.signing import Unproven
 from secd.ike.v2.state import AuthSent, Established, InitAnswered, Opening, Transcript
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.ikev2.iana import ExchangeType, NotifyType, ProtocolId
@@ -60,6 +61,7 @@ def begin(ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript
     if connection.dstid is not None:
         payloads.append(IDrPayload(*ids.encode(connection.dstid)))
     offered = child.alternatives(tunnel, key_exchange=False)
+    payloads += signing.requests([tunnel])
     payloads += [*proofs, suites.offer(ProtocolId.ESP, spi.to_bytes(4, "big"), offered)]
     payloads += selectors.offer(wanted.families)
     sa.endpoint, sa.local_id = where, local_id
@@ -85,12 +87,13 @@ def take_answer(ctx: Context, session: Session, message: Message, chain: Chain) 
         return
     message_id = message.header.message_id
     signed = proof.octets(session, state.transcript, identity, initiator=False, message_id=message_id)
-    agrees = yield from proof.agrees(session, tunnel, proofs, signed)
-    if session.sa.phase is not state:
+    try:
+        warnings = yield from proof.check(session, tunnel, chain, identity, signed)
+    except Unproven as error:
+        if session.sa.phase is state:
+            _refuse_answer(ctx, session, tunnel, *_why_unproven(peer, who, [tunnel], error))
         return
-    if not agrees:
-        text = explain.wrong_key(peer, who, [tunnel.connection.origin])
-        _refuse_answer(ctx, session, tunnel, "psk-mismatch", text)
+    if session.sa.phase is not state:
         return
     expected = identities.expected(tunnel.connection)
     if not ids.is_expected(tunnel.connection, who):
@@ -98,6 +101,8 @@ def take_answer(ctx: Context, session: Session, message: Message, chain: Chain) 
         _refuse_answer(ctx, session, tunnel, "identity-mismatch", text)
         return
     session.sa.request = None
+    for each in warnings:
+        ctx.world.log_once(tunnel, "warning", "certificate", f"{peer}: {each}")
     establish(ctx, session, tunnel, who, chain)
     _take_pair(ctx, session, tunnel, state, chain)
 
@@ -171,10 +176,11 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> S
     if not fitting:
         return
     signed = proof.octets(session, state.transcript, identity, initiator=True, message_id=message.header.message_id)
-    tunnel = yield from _proved(session, _meant(fitting, chain, message.datagram.local), proofs, signed)
-    if tunnel is None:
-        text = explain.wrong_key(message.datagram.remote, who, (each.connection.origin for each in fitting))
-        _reject(ctx, session, message, fitting, code="psk-mismatch", text=text)
+    try:
+        tunnel = yield from _proved(ctx, session, _meant(fitting, chain, message.datagram.local), chain, signed)
+    except Unproven as error:
+        code, text = _why_unproven(message.datagram.remote, who, fitting, error)
+        _reject(ctx, session, message, fitting, code=code, text=text)
         return
     local_id = identities.ours(tunnel.connection, message.datagram.local)
     own_identity = IDrPayload(*ids.encode(local_id))
@@ -230,19 +236,35 @@ def _meant(tunnels: Sequence[Tunnel], chain: Chain, local: str) -> list[Tunnel]:
     return sorted(tunnels, key=rank)
 
 
-def _proved(session: Session, tunnels: Sequence[Tunnel], proofs: AuthPayload, signed: bytes) -> Step[Tunnel | None]:
-    """The first of `tunnels` with whose key the peer's AUTH agrees."""
+def _proved(ctx: Context, session: Session, tunnels: Sequence[Tunnel], chain: Chain, signed: bytes) -> Step[Tunnel]:
+    """The first of `tunnels` by whose key, or authorities, the peer has proved who it is; else raises `Unproven`."""
+    identity = chain.one(IDiPayload)
     tried: set[str] = set()
+    unproven = Unproven("nobody here could tell")
     for tunnel in tunnels:
         auth = tunnel.connection.auth
-        if auth.key in tried and isinstance(auth, PreSharedKey):
+        if isinstance(auth, PreSharedKey) and auth.key in tried:
             continue
         tried.add(auth.key)
         if len(tried) > MAX_KEYS:
             break
-        if (yield from proof.agrees(session, tunnel, proofs, signed)):
-            return tunnel
-    return None
+        try:
+            warnings = yield from proof.check(session, tunnel, chain, identity, signed)
+        except Unproven as error:
+            unproven = error
+            continue
+        for each in warnings:
+            ctx.world.log_once(tunnel, "warning", "certificate", f"{session.sa.endpoint.remote}: {each}")
+        return tunnel
+    raise unproven
+
+
+def _why_unproven(peer: str, who: Identity, tunnels: Sequence[Tunnel], error: Unproven) -> tuple[str, str]:
+    """Code and text for a peer that has not proved who it is."""
+    origins = [each.connection.origin for each in tunnels]
+    if isinstance(tunnels[0].connection.auth, PreSharedKey):
+        return "psk-mismatch", explain.wrong_key(peer, who, origins)
+    return "signature-mismatch", explain.wrong_signature(peer, who, str(error), origins)
 
 
 def _first_pair(

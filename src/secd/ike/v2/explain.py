@@ -72,6 +72,15 @@ def wrong_key(peer: str, who: Identity, origins: Iterable[str]) -> str:
     )
 
 
+def wrong_signature(peer: str, who: Identity, why: str, origins: Iterable[str]) -> str:
+    """The peer's signature, or its certificate, does not show that it is who it says."""
+    rules = ", ".join(dict.fromkeys(origins))
+    return (
+        f"{peer} ({who.type} {identities.words(who)}) has not proved who it is: {why}; its certificate has to lead to "
+        f"an authority in iked/ca and to be for its own srcid (the rules: {rules}; after a change load them again)"
+    )
+
+
 def wrong_method(peer: str, method: int, connection: Connection) -> str:
     """The peer authenticates itself in another way than the rule wants."""
     wanted = "a pre-shared key" if isinstance(connection.auth, PreSharedKey) else "a signature"

@@ -25,7 +25,7 @@ from secd.ike.crypto.signature_schemes import ACCEPTED_HASHES
 from secd.ike.endpoint import Endpoint
 from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel, origin_for
-from secd.ike.v2 import auth, exchange, explain, natd, suites
+from secd.ike.v2 import auth, exchange, explain, natd, signing, suites
 from secd.ike.v2.context import Context, Message, Session, settings
 from secd.ike.v2.cookies import ASK, ASK_EACH, MOST, MOST_EACH, Cookies, load
 from secd.ike.v2.state import IkeSA, InitAnswered, InitSent, Nat, Opening, Peer, Starting, Transcript
@@ -340,11 +340,12 @@ def _abilities(tunnels: Sequence[Tunnel], asked: Chain | None) -> list[Payload]:
     wanted = settings(tunnels[0])
     if wanted.fragmentation and both(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED):
         payloads.append(NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED))
-    signing = any(isinstance(each.connection.auth, Signature) for each in tunnels)
-    if signing and both(NotifyType.SIGNATURE_HASH_ALGORITHMS):
+    by_signature = any(isinstance(each.connection.auth, Signature) for each in tunnels)
+    if by_signature and both(NotifyType.SIGNATURE_HASH_ALGORITHMS):
         payloads.append(NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, hashes_data(ACCEPTED_HASHES)))
     if asked is not None:
         payloads.append(NotifyPayload(NotifyType.CHILDLESS_IKEV2_SUPPORTED))
+        payloads += signing.requests(tunnels)
     if wanted.vendorid:
         payloads.append(VendorIDPayload(VENDOR))
     return payloads

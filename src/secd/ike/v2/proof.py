@@ -8,9 +8,12 @@ from secd.ike.connection import PreSharedKey
 from secd.ike.crypto.ikev2 import int_auth, signed_octets
 from secd.ike.steps import Step, keyed_prf
 from secd.ike.tunnel import Tunnel
+from secd.ike.v2 import signing
 from secd.ike.v2.context import Session
+from secd.ike.v2.signing import Unproven
 from secd.ike.v2.state import Transcript
 from secd.ike.wire.ikev2.iana import AuthMethod
+from secd.ike.wire.ikev2.message import Chain
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import AuthPayload, IDPayload
 
@@ -35,19 +38,30 @@ def octets(session: Session, transcript: Transcript, identity: IDPayload, *, ini
 
 def own(session: Session, tunnel: Tunnel, signed: bytes) -> Step[list[Payload]]:
     """Our AUTH payload, and what belongs to it."""
+    auth = tunnel.connection.auth
+    if not isinstance(auth, PreSharedKey):
+        return (yield from signing.own(session, auth, signed))
     data = yield from _psk(session, tunnel, signed)
     return [AuthPayload(AuthMethod.SHARED_KEY_MIC, data)]
 
 
-def agrees(session: Session, tunnel: Tunnel, auth: AuthPayload, signed: bytes) -> Step[bool]:
-    """Whether the peer's AUTH payload is what it must be."""
+def check(session: Session, tunnel: Tunnel, chain: Chain, identity: IDPayload, signed: bytes) -> Step[tuple[str, ...]]:
+    """See that the peer's AUTH payload is what it must be; gives warnings for the log, or raises `Unproven`."""
+    proof = chain.one(AuthPayload)
+    if not isinstance(tunnel.connection.auth, PreSharedKey):
+        return (yield from signing.check(tunnel, chain, identity, signed, proof))
     expected = yield from _psk(session, tunnel, signed)
-    return hmac.compare_digest(expected, auth.data)
+    if not hmac.compare_digest(expected, proof.data):
+        raise Unproven("the pre-shared keys differ")
+    return ()
 
 
 def fits(tunnel: Tunnel, method: int) -> bool:
     """Whether a peer of `tunnel` may authenticate itself by this method."""
-    return isinstance(tunnel.connection.auth, PreSharedKey) == (method == AuthMethod.SHARED_KEY_MIC)
+    auth = tunnel.connection.auth
+    if isinstance(auth, PreSharedKey):
+        return method == AuthMethod.SHARED_KEY_MIC
+    return signing.accepts(auth, method)
 
 
 def _psk(session: Session, tunnel: Tunnel, signed: bytes) -> Step[bytes]:

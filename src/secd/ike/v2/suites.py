@@ -221,7 +221,7 @@ def _pick(theirs: Sequence[Transform], ours: Sequence[Transform], type_: int, gr
     common = [
         each for each in theirs if each.understood and (each in ours if ours else each.id == 0 and type_ in _TYPES)
     ]
-    if type_ == TransformType.KE and group:
+    if type_ == TransformType.KE:
         common.sort(key=lambda each: each.id != group)
     return common[:1] or None
 
