@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import time
@@ -13,7 +12,8 @@ import msgspec
 from secd.control.messages import Accepted, Logged, Monitor, Refused, Rekey, Reset, ShowStatus, Status, ToIked
 from secd.ike.contract import ConnectionStatus, Log, SAKind
 from secd.iked.logs import Logs
-from secd.ipc.channel import Channel, peer_credentials
+from secd.ipc.acceptor import Acceptor
+from secd.ipc.channel import Channel, PeerCredentials
 
 #: So many commands may be connected at once.
 MAX_CLIENTS = 32
@@ -38,20 +38,15 @@ class ControlServer:
     ) -> None:
         """Serve users `allowed` on `listener`."""
         self.status, self.reset, self.rekey, self.logs = status, reset, rekey, logs
-        self._listener, self._allowed = listener, allowed
+        self._allowed = allowed
         self._clients: set[_Client] = set()
         self._settled = False
         self._waiting: list[Callable[[], None]] = []
-        listener.setblocking(False)
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(listener, self._accept)
+        self._acceptor = Acceptor(
+            listener, self._accept, lambda trouble: logs.own("error", "control", f"iked.sock: {trouble}")
+        )
 
-    def _accept(self) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:
-            return
-        who = peer_credentials(sock)
+    def _accept(self, sock: socket.socket, who: PeerCredentials) -> None:
         if who.uid not in self._allowed or len(self._clients) >= MAX_CLIENTS:
             clients = len(self._clients)
             self.logs.own("warning", "control", f"refused pid {who.pid} of user {who.uid} ({clients} are connected)")
@@ -80,7 +75,7 @@ class ControlServer:
 
     def close(self) -> None:
         """Serve nobody any more."""
-        self._loop.remove_reader(self._listener)
+        self._acceptor.close()
         for client in list(self._clients):
             client.channel.close()
 

@@ -26,7 +26,8 @@ from secd.control.messages import (
     ShowRules,
     ToParent,
 )
-from secd.ipc.channel import Channel, peer_credentials
+from secd.ipc.acceptor import Acceptor
+from secd.ipc.channel import Channel, PeerCredentials
 from secd.parent.rules import Load, RuleSet
 
 #: So many commands may be connected at once.
@@ -52,24 +53,16 @@ class ControlServer:
     ) -> None:
         """Serve on `listener`, which stays the caller's."""
         self.load, self.behave, self.rules, self.processes, self.log = load, behave, rules, processes, log
-        self._listener = listener
         self._clients: set[_Client] = set()
-        self._loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        self._loop.add_reader(listener, self._accept)
+        self._acceptor = Acceptor(listener, self._accept, lambda trouble: log("error", f"secd.sock: {trouble}"))
 
     def close(self) -> None:
         """Serve nobody any more."""
-        self._loop.remove_reader(self._listener)
+        self._acceptor.close()
         for client in list(self._clients):
             client.channel.close()
 
-    def _accept(self) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:
-            return
-        who = peer_credentials(sock)
+    def _accept(self, sock: socket.socket, who: PeerCredentials) -> None:
         if who.uid not in (0, os.geteuid()) or len(self._clients) >= MAX_CLIENTS:
             self.log("warning", f"refused a connection of pid {who.pid}, user {who.uid} ({len(self._clients)} clients)")
             sock.close()

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
-from secd.ipc.channel import Channel, peer_credentials
+from secd.ipc.acceptor import Acceptor
+from secd.ipc.channel import Channel, PeerCredentials
 from secd.sadb.messages import Change, Expire, FromServer, InterfaceChange, NewMapping, Request
 from secd.sec.checks import Refusal
 
@@ -139,21 +140,9 @@ class Doorkeeper:
         """`admit` takes over each accepted connection; `count` says how many there are."""
         self._listener, self._admit, self._count, self._log = listener, admit, count, log
         self._users = {0, os.getuid()}
-        self._loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        self._loop.add_reader(listener, self._accept)
+        self._acceptor = Acceptor(listener, self._accept, lambda trouble: log("error", f"sadb.sock: {trouble}"))
 
-    def _accept(self) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:  # no descriptor left: look again later, not at once
-            self._log("error", f"cannot accept a connection to the SADB: {error.strerror}")
-            self._loop.remove_reader(self._listener)
-            self._loop.call_later(1.0, self._loop.add_reader, self._listener, self._accept)
-            return
-        peer = peer_credentials(sock)
+    def _accept(self, sock: socket.socket, peer: PeerCredentials) -> None:
         if peer.uid not in self._users:
             self._log("warning", f"refused process {peer.pid} of user {peer.uid}: the SADB is root's")
         elif self._count() >= MAX_CLIENTS:
@@ -165,5 +154,5 @@ class Doorkeeper:
 
     def close(self) -> None:
         """Accept no more."""
-        self._loop.remove_reader(self._listener)
+        self._acceptor.close()
         self._listener.close()
