@@ -1,0 +1,162 @@
+"""IKEv2 with certificates and public keys between two speakers: every way through, and whom neither believes."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from tests.pair.network import Network, Node, matches, start
+from tests.pair.pki import Authority, der, rsa_key
+from tests.pair.v2_support import pair
+
+from secd.ike.connection import PreSharedKey, Signature
+from secd.sadb.messages import Identity
+
+ROOT = Authority("Root")
+KEYS = {
+    "rsa": rsa_key("v2 one"),
+    "ecdsa256": ec.generate_private_key(ec.SECP256R1()),
+    "ecdsa384": ec.generate_private_key(ec.SECP384R1()),
+    "ecdsa521": ec.generate_private_key(ec.SECP521R1()),
+    "ed25519": ed25519.Ed25519PrivateKey.generate(),
+}
+A_NAME, B_NAME = Identity("fqdn", "alice.example"), Identity("fqdn", "bob.example")
+NAMES = {"srcid": A_NAME, "dstid": B_NAME}, {"srcid": B_NAME, "dstid": A_NAME}
+
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def certificate(key: Key, name: str, authority: Authority = ROOT, **changes: int) -> x509.Certificate:
+    return authority.leaf(name, key=key, **changes)  # type: ignore[arg-type]
+
+
+def signing(kind: str, name: str, authority: Authority = ROOT, **changes: object) -> Signature:
+    """Authentication with a certificate for `name` of the key of this kind."""
+    values = {"key": kind, "chain": (der(certificate(KEYS[kind], name, authority)),), "authorities": (ROOT.der,)}
+    return Signature(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def two(alice: object, bob: object, **both: object) -> tuple[Network, Node, Node]:
+    """Alice and Bob with their names and these ways to authenticate."""
+    net, one, other = pair({**NAMES[0], "auth": alice}, {**NAMES[1], "auth": bob}, **both)
+    pems = {
+        kind: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        for kind, key in KEYS.items()
+    }  # fmt: skip
+    one.keys = other.keys = {"key": b"a shared secret", **pems}
+    return net, one, other
+
+
+def refused(net: Network, alice: Node, bob: Node, who: Node, words: str) -> None:
+    """Nothing comes up, and `who` says why."""
+    bob.start(settled=True)
+    alice.start()
+    net.run(10)
+    assert not matches(alice, bob)
+    assert words in who.said("signature-mismatch")[0], who.logs
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_both_sides_by_certificates_of_every_kind(kind: str) -> None:
+    net, alice, bob = two(signing(kind, "alice.example"), signing(kind, "bob.example"))
+    start(net, alice, bob)
+    net.run(60)
+    assert matches(alice, bob)
+
+
+def test_the_two_sides_need_not_have_keys_of_the_same_kind() -> None:
+    start(*two(signing("ed25519", "alice.example"), signing("rsa", "bob.example")))
+
+
+@pytest.mark.parametrize("kind", ["ecdsa256", "ecdsa384", "ecdsa521"])
+def test_the_methods_before_rfc_7427(kind: str) -> None:
+    start(*two(signing(kind, "alice.example", method=kind), signing(kind, "bob.example", method=kind)))
+
+
+def test_a_chain_over_an_intermediate_authority() -> None:
+    between = Authority("Between", ROOT)
+    leaf = der(certificate(KEYS["rsa"], "alice.example", between))
+    start(*two(signing("rsa", "alice.example", chain=(leaf, between.der)), signing("rsa", "bob.example")))
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_public_keys_that_are_known_need_no_certificate(kind: str) -> None:
+    public = KEYS[kind].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    own = Signature(kind, peer_keys=(public,))
+    start(*two(own, own))
+
+
+def test_messages_with_certificates_are_fragmented_and_put_together() -> None:
+    between = Authority("Between", ROOT)
+    leaf = der(certificate(KEYS["rsa"], "alice.example", between))
+    net, alice, bob = two(signing("rsa", "alice.example", chain=(leaf, between.der)), signing("rsa", "bob.example"))
+    start(net, alice, bob)
+    assert max(len(each.data) for each in alice.sent + bob.sent) <= 1280 - 32
+    assert sum(each.data[16] == 53 for each in alice.sent) >= 2
+
+
+@pytest.mark.parametrize("number", range(3, 8))
+def test_any_fragment_may_be_lost(number: int) -> None:
+    between = Authority("Between", ROOT)
+    leaf = der(certificate(KEYS["rsa"], "alice.example", between))
+    net, alice, bob = two(signing("rsa", "alice.example", chain=(leaf, between.der)), signing("rsa", "bob.example"))
+    net.drop = lambda count, send: count == number
+    start(net, alice, bob, seconds=20)
+
+
+def test_without_fragmentation_on_one_side_messages_go_whole() -> None:
+    net, alice, bob = pair()
+    net, alice, bob = two(signing("rsa", "alice.example"), signing("rsa", "bob.example"), fragmentation=False)
+    start(net, alice, bob)
+    assert not [each for each in alice.sent if each.data[16] == 53]
+
+
+def test_a_certificate_of_another_authority_is_not_believed() -> None:
+    stranger = Authority("Stranger")
+    net, alice, bob = two(signing("rsa", "alice.example", stranger), signing("rsa", "bob.example"))
+    refused(net, alice, bob, bob, "has not proved who it is")
+
+
+def test_the_initiator_does_not_believe_a_certificate_of_another_authority() -> None:
+    stranger = Authority("Stranger")
+    net, alice, bob = two(signing("rsa", "alice.example"), signing("rsa", "bob.example", stranger))
+    refused(net, alice, bob, alice, "has not proved who it is")
+
+
+def test_a_certificate_for_another_name_is_not_believed() -> None:
+    net, alice, bob = two(signing("rsa", "carol.example"), signing("rsa", "bob.example"))
+    refused(net, alice, bob, bob, "certificate is for")
+
+
+def test_a_certificate_that_is_out_of_date_is_not_believed() -> None:
+    old = der(certificate(KEYS["rsa"], "alice.example", days=-1, since=90))
+    net, alice, bob = two(signing("rsa", "alice.example", chain=(old,)), signing("rsa", "bob.example"))
+    refused(net, alice, bob, bob, "has not proved who it is")
+
+
+def test_a_certificate_that_is_revoked_is_not_believed() -> None:
+    leaf = certificate(KEYS["rsa"], "alice.example")
+    ours = signing("rsa", "bob.example", crls=(ROOT.crl(leaf),))
+    net, alice, bob = two(signing("rsa", "alice.example", chain=(der(leaf),)), ours)
+    refused(net, alice, bob, bob, "revoked")
+
+
+def test_a_signature_by_another_key_than_the_certificates_is_not_believed() -> None:
+    net, alice, bob = two(signing("ecdsa256", "alice.example"), signing("rsa", "bob.example"))
+    alice.keys = {
+        **alice.keys,
+        "ecdsa256": ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        ),
+    }
+    refused(net, alice, bob, bob, "has not proved who it is")
+
+
+def test_a_way_to_authenticate_that_is_not_expected_is_named() -> None:
+    net, alice, bob = two(PreSharedKey("key"), signing("rsa", "bob.example"))
+    bob.start(settled=True)
+    alice.start()
+    net.run(5)
+    assert "with a pre-shared key, expected a signature" in bob.said("authentication-method")[0]
+    assert not bob.sas
