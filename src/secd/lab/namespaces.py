@@ -38,6 +38,16 @@ echo ready
 exec cat
 """
 
+# One message to ctnetlink, IPCTNL_MSG_CT_DELETE without saying which: all; then its answer, 0 or an error number.
+_FORGET = """
+import os, socket, struct
+with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as sock:
+    sock.send(struct.pack("=IHHII4x", 20, 1 << 8 | 2, 1 | 4, 1, 0))
+    error = struct.unpack_from("=i", sock.recv(4096), 16)[0]
+    if error:
+        raise SystemExit(os.strerror(-error))
+"""
+
 
 class Host:
     """One machine of the lab."""
@@ -127,6 +137,10 @@ class Host:
         how = "masquerade random" if random_ports else "masquerade"
         chain = f'type nat hook postrouting priority srcnat; oifname "{out}" {how}'
         self.run("nft", "-f", "-", text=f"table ip nat {{ chain post-{out} {{ {chain}\n }}\n }}\n")
+
+    def forget_connections(self) -> None:
+        """Empty the table of tracked connections, as a NAT that was restarted has it."""
+        self.run(sys.executable, "-c", _FORGET)
 
     def pids(self) -> list[int]:
         """Give the processes that live in this host, the anchor left out."""

@@ -17,7 +17,7 @@ from secd.lab.namespaces import Lab
 from secd.lab.proofs.evidence import Evidence
 
 #: Each is a module here with a function `prove(lab, evidence)`; the first line of its text says what it is about.
-NAMES = ("rekeys", "kills", "restarts", "weather", "mismatches", "reboots")
+NAMES = ("rekeys", "kills", "restarts", "weather", "mismatches", "reboots", "paths", "quiet")
 
 
 def prove(name: str, *, short: bool) -> Evidence:
