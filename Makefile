@@ -5,8 +5,10 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 BUILD := build
+PREFIX ?= /usr/local
+UNITS ?= /etc/systemd/system
 
-.PHONY: help demo test test-long check fmt bench bench-quick build deps peers clean
+.PHONY: help demo install test test-long check fmt bench bench-quick build deps peers clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -14,6 +16,16 @@ help: ## show this list
 
 demo: build peers ## the sec(4) announcement, for real: two tunnels to strongSwan gateways, BGP over them
 	$(VENV)/bin/sec lab announcement
+
+install: build ## secd, its commands, manuals and systemd unit: PREFIX=/usr/local
+	rm -rf $(BUILD)/wheel
+	PIP_QUIET=1 $(VENV)/bin/maturin build --release --quiet --out $(BUILD)/wheel
+	python3 -m venv --clear $(PREFIX)/lib/secd
+	PIP_ROOT_USER_ACTION=ignore $(PREFIX)/lib/secd/bin/python -m pip install --quiet $(BUILD)/wheel/*.whl
+	mkdir -p $(PREFIX)/bin
+	ln -sf $(addprefix $(abspath $(PREFIX))/lib/secd/bin/,secd sec ipsecctl ikectl) $(PREFIX)/bin/
+	for page in man/*.[0-9]; do install -D -m 644 $$page $(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+	[ ! -d $(UNITS) ] || sed 's,^ExecStart=/usr/local,ExecStart=$(abspath $(PREFIX)),' etc/secd.service >$(UNITS)/secd.service
 
 test: build peers ## every test that takes seconds (12 minutes at most)
 	@tools/install openiked
