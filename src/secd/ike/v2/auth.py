@@ -48,7 +48,7 @@ def begin(ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript
     connection, wanted, sa = tunnel.connection, settings(tunnel), session.sa
     before = sa.phase
     spi = yield from reserve_spi(connection.iface)
-    where = _floated(sa.endpoint) if sa.nat.found or (wanted.mobike and sa.nat.known) else sa.endpoint
+    where = floated(session, tunnel)
     local_id = identities.ours(connection, where.local)
     identity = IDiPayload(*ids.encode(local_id))
     signed = proof.octets(session, transcript, identity, initiator=True, message_id=sa.next_out)
@@ -333,8 +333,14 @@ def set_lifetime(ctx: Context, session: Session, tunnel: Tunnel) -> None:
     sa.rekey_at = now + lifetime * (low + (high - low) * fraction(ctx.world.random)) if lifetime else None
 
 
-def _floated(endpoint: Endpoint) -> Endpoint:
-    """The same on port 4500; a port of the peer's that a NAT has chosen already stays."""
+def floated(session: Session, tunnel: Tunnel) -> Endpoint:
+    """Where what follows IKE_SA_INIT goes: on port 4500 if there is a NAT, or may be one after a move (RFC 4555 §3.3).
+
+    A port of the peer's that a NAT has chosen already stays.
+    """
+    endpoint, found = session.sa.endpoint, session.sa.nat
+    if not found.found and not (settings(tunnel).mobike and found.known):
+        return endpoint
     local_port = nat.NAT_T_PORT if endpoint.local_port == nat.IKE_PORT else endpoint.local_port
     remote_port = nat.NAT_T_PORT if endpoint.remote_port == nat.IKE_PORT else endpoint.remote_port
     return Endpoint(endpoint.local, local_port, endpoint.remote, remote_port)

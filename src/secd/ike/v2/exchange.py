@@ -17,7 +17,7 @@ from secd.ike.crypto.ikev2_messages import Fragment, Opened, Reassembly, open_me
 from secd.ike.endpoint import Endpoint
 from secd.ike.retransmission import FIRST, LONGEST, MAX_RESENT, TRIES, digest, jitter
 from secd.ike.v2.context import Context, Incoming, Message, Session
-from secd.ike.v2.state import Answered, Probe, Purpose, Request
+from secd.ike.v2.state import Answered, Between, Probe, Purpose, Request
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.ikev2.iana import ExchangeType, Flag
 from secd.ike.wire.ikev2.message import Header, encode_message
@@ -203,6 +203,8 @@ def receive(session: Session, message: Message) -> Opened | None:
 
 
 def _open(session: Session, message: Message) -> Opened | Fragment:
-    if session.sa.keys is None:
+    phase = session.sa.phase
+    keys = phase.keys if isinstance(phase, Between) else session.sa.keys
+    if keys is None:
         raise NotAuthentic("there are no keys yet")
-    return open_message(session.cipher, session.keys.of(initiator=not session.initiator), message.header, message.data)
+    return open_message(session.cipher, keys.of(initiator=not session.initiator), message.header, message.data)

@@ -25,7 +25,7 @@ from secd.ike.crypto.signature_schemes import ACCEPTED_HASHES
 from secd.ike.endpoint import Endpoint
 from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel, origin_for
-from secd.ike.v2 import auth, exchange, explain, natd, signing, suites
+from secd.ike.v2 import between, exchange, explain, natd, signing, suites
 from secd.ike.v2.context import Context, Message, Session, settings
 from secd.ike.v2.cookies import ASK, ASK_EACH, MOST, MOST_EACH, Cookies, load
 from secd.ike.v2.state import IkeSA, InitAnswered, InitSent, Nat, Opening, Peer, Starting, Transcript
@@ -145,7 +145,9 @@ def take_answer(ctx: Context, session: Session, message: Message) -> Step[None]:
     sa.peer = _peer(chain, settings(tunnel).fragmentation)
     ctx.remember_local(message.datagram.remote, message.datagram.local)
     transcript = Transcript(request.sent[0], message.data, state.nonce, nonce)
-    yield from auth.begin(ctx, session, tunnel, transcript)
+    if suites.rounds(suite) and not sa.peer.intermediate:
+        raise WireError("additional key exchanges were chosen, without IKE_INTERMEDIATE", NotifyType.INVALID_SYNTAX)
+    yield from between.begin(ctx, session, tunnel, transcript)
 
 
 def _with_address(ctx: Context, session: Session, tunnel: Tunnel, state: InitSent, message: Message) -> None:
@@ -217,7 +219,8 @@ def respond(ctx: Context, runner: Runner, cookies: Cookies, message: Message) ->
             return
     candidates = candidates_for(ctx, where)
     choice = _acceptable(offer, ke, candidates)
-    if choice is None:
+    intermediate = chain.notification(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED) is not None
+    if choice is None or (suites.rounds(suites.ike_suite(choice.transforms)) and not intermediate):
         _explain_offer(ctx, where, offer, candidates)
         _refuse(ctx, message, NotifyPayload(NotifyType.NO_PROPOSAL_CHOSEN))
         return
@@ -340,6 +343,8 @@ def _abilities(tunnels: Sequence[Tunnel], asked: Chain | None) -> list[Payload]:
     wanted = settings(tunnels[0])
     if wanted.fragmentation and both(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED):
         payloads.append(NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED))
+    if _additional(tunnels) and both(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED):
+        payloads.append(NotifyPayload(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
     by_signature = any(isinstance(each.connection.auth, Signature) for each in tunnels)
     if by_signature and both(NotifyType.SIGNATURE_HASH_ALGORITHMS):
         payloads.append(NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, hashes_data(ACCEPTED_HASHES)))
@@ -349,6 +354,11 @@ def _abilities(tunnels: Sequence[Tunnel], asked: Chain | None) -> list[Payload]:
     if wanted.vendorid:
         payloads.append(VendorIDPayload(VENDOR))
     return payloads
+
+
+def _additional(tunnels: Sequence[Tunnel]) -> bool:
+    """Whether any of them has additional key exchanges."""
+    return any(proposal.additional for each in tunnels for proposal in settings(each).ikesa)
 
 
 def _peer(chain: Chain, fragmentation: bool) -> Peer:

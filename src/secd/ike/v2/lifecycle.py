@@ -20,6 +20,7 @@ from secd.ike.v2.context import Context, Session, settings
 from secd.ike.v2.initial import Runner
 from secd.ike.v2.state import (
     AuthSent,
+    Between,
     Child,
     Closed,
     Closing,
@@ -45,7 +46,7 @@ ONE_TOO_MANY = 5.0
 #: Seconds that the data plane gets to end a pair by itself.
 GRACE = 2.0
 
-_UNFINISHED = Starting | InitSent | AuthSent
+_UNFINISHED = Starting | InitSent | Between | AuthSent
 
 
 # -- deadlines --------------------------------------------------------------------------------------------
@@ -127,6 +128,7 @@ def gave_up(ctx: Context, session: Session) -> None:
         return
     where = f"{sa.endpoint.remote} port {sa.endpoint.remote_port}"
     what = "IKE_AUTH" if isinstance(sa.phase, AuthSent) else "IKE_SA_INIT"
+    what = "IKE_INTERMEDIATE" if isinstance(sa.phase, Between) else what
     reason = sa.phase.refusal if isinstance(sa.phase, InitSent) else ""
     if not reason:
         reason = f"no answer from {where} to {what}"

@@ -10,11 +10,24 @@ from secd.ike.crypto.errors import NotAuthentic
 from secd.ike.crypto.ikev2_messages import Opened
 from secd.ike.steps import Step, Unanswered
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import auth, child, ending, exchange, informational, initial, lifecycle, liveness, pairs, rekey
+from secd.ike.v2 import (
+    auth,
+    between,
+    child,
+    ending,
+    exchange,
+    informational,
+    initial,
+    lifecycle,
+    liveness,
+    pairs,
+    rekey,
+)
 from secd.ike.v2.context import Context, Message, Session
 from secd.ike.v2.cookies import Cookies
 from secd.ike.v2.state import (
     AuthSent,
+    Between,
     Child,
     Closed,
     Closing,
@@ -260,7 +273,9 @@ class Machine:
     def _asked(self, session: Session, message: Message, opened: Opened) -> None:
         sa, chain, exchange_type = session.sa, opened.chain, message.header.exchange
         if isinstance(sa.phase, InitAnswered):
-            if exchange_type == ExchangeType.IKE_AUTH:
+            if exchange_type == ExchangeType.IKE_INTERMEDIATE:
+                self._answer(session, message, between.respond(self.ctx, session, message, opened))
+            elif exchange_type == ExchangeType.IKE_AUTH and between.all_done(session):
                 self._answer(session, message, auth.respond(self.ctx, session, message, chain))
         elif not isinstance(sa.phase, Established | Closing):
             return
@@ -298,6 +313,8 @@ class Machine:
         purpose = request.purpose
         if isinstance(sa.phase, AuthSent):
             self._run(session, "response", auth.take_answer(ctx, session, message, chain))
+        elif isinstance(sa.phase, Between) and tunnel is not None:
+            self._run(session, "response", between.take_answer(ctx, session, tunnel, opened))
         elif isinstance(purpose, CreateChild) and tunnel is not None:
             self._run(session, "response", child.take_answer(ctx, session, tunnel, purpose, chain))
         elif isinstance(purpose, RekeyIke) and tunnel is not None:

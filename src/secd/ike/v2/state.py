@@ -78,11 +78,15 @@ class InitSent(_Secret, tag="init-sent"):
 
 
 class Between(_Secret, tag="between"):
-    """Initiator, IKE_INTERMEDIATE sent: `round` of the additional key exchanges is under way (RFC 9370)."""
+    """Initiator, IKE_INTERMEDIATE sent: `round` of the additional key exchanges is under way (RFC 9370).
+
+    `keys` are those that its answer comes under; the SA's may be those of the next round already.
+    """
 
     transcript: Transcript
     round: int
     private: bytes
+    keys: IkeKeys
 
 
 class AuthSent(_Secret, tag="auth-sent"):
