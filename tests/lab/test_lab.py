@@ -47,6 +47,17 @@ def test_a_host_has_etc_and_run_to_itself(hosts: tuple[Host, Host, Host]) -> Non
     assert us.run("cat", "/etc/passwd").stdout == Path("/etc/passwd").read_text()
 
 
+def test_a_host_that_is_interrupted_in_its_making_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_self: Host, *_argv: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Host, "ip", interrupted)
+    with pytest.raises(KeyboardInterrupt), Lab() as lab:
+        lab.host("half")
+    assert lab.run_name not in run("ip", "netns", "list").stdout
+    assert not lab.directory.exists()
+
+
 def test_waiting_for_what_does_not_come_shows_the_log(hosts: tuple[Host, Host, Host]) -> None:
     with Daemon(hosts[0], "talker", "sh", "-c", "echo started; exec sleep 60") as daemon:
         daemon.wait_for("^started$")

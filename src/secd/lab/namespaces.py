@@ -199,7 +199,7 @@ class Lab:
             self._stack.close()
             for host in reversed(self.hosts.values()):
                 host.close()
-            shutil.rmtree(self.directory, ignore_errors=True)
+            _remove_run(self.directory)  # and with it a host whose making was interrupted
             os.close(self._lock)
         if self._restore_sigterm is not None:
             signal.signal(signal.SIGTERM, self._restore_sigterm)  # type: ignore[arg-type]
