@@ -259,7 +259,9 @@ def test_a_stranger_is_told_which_rule_to_write() -> None:
     net.run(2000)
     assert f"write `ike interface secN local {BOB} peer {ALICE} psk KEY`" in bob.said("no-connection")[0]
     assert not bob.checkpoints
-    assert alice.speaker.status(net.now)[0].reason.startswith(f"no answer from {BOB} port 500 to message 1")
+    assert alice.speaker.status(net.now)[0].reason.startswith(
+        f"no answer from {BOB} port 500 to message 1 of main mode; is it up, does UDP port 500 get through both ways"
+    )
 
 
 def test_weak_algorithms_are_named_once_with_what_to_write_instead() -> None:

@@ -164,6 +164,15 @@ def selectors_refused(peer: str) -> str:
     )
 
 
+def no_answer(where: str, number: int, exchange: str, port: int) -> str:
+    """A message of ours was repeated for a minute and not answered."""
+    if number == 1:
+        hint = f"is it up, does UDP port {port} get through both ways, and has it a rule for us?"
+    else:
+        hint = "it has answered before: do longer messages get through, and what does its log say?"
+    return f"no answer from {where} to message {number} of {exchange} mode; {hint}"
+
+
 def no_connection(local: str, peer: str, exchange: str = "main", *, loaded: bool = True, policy: str = "") -> str:
     """Somebody starts phase 1 for whom there is no rule, or but a `policy` of IKEv2; `loaded`: there are others."""
     begun = f"{exchange} mode from {peer} to {local}"

@@ -60,7 +60,7 @@ def gave_up(ctx: Context, session: Session) -> None:
         ctx.world.log_once(tunnel, "error", code, reason)
     else:
         number = 3 if isinstance(state, KeySent) else 1
-        reason = f"no answer from {where} to message {number} of {sa.exchange} mode"
+        reason = explain.no_answer(where, number, sa.exchange, sa.endpoint.remote_port)
         ctx.world.log_once(tunnel, "warning", "no-answer", reason)
     if sa.initial_contact:
         ctx.contacted.discard(sa.endpoint.remote)
