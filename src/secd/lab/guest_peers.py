@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from secd.lab.strongswan import IkeSA, Tunnel, Value, parse_sas, strongswan_conf
 
 MARK = 7
 DEVICE = "sec0"
+#: What libreswan says of an ESP pair, by version of IKE.
+_ESTABLISHED = re.compile("IPsec SA established|established Child SA")
 
 
 class GuestCharon:
@@ -98,13 +101,14 @@ class Pluto:
     def initiate(self) -> str:
         """Bring the tunnel up; give what whack(8) says."""
         said = self.guest.shell(f"timeout 40 /usr/libexec/ipsec/whack --initiate --name {self.name}", check=False)
-        if "IPsec SA established" not in said.stdout:
+        if not _ESTABLISHED.search(said.stdout):
             raise LabError(f"libreswan: {said.stdout[-1000:]}")
         return said.stdout
 
     def established(self) -> bool:
         """Whether it has an IPsec SA."""
-        return "IPsec SA established" in self.guest.shell("/usr/libexec/ipsec/whack --status", check=False).stdout
+        status = self.guest.shell("/usr/libexec/ipsec/whack --status", check=False).stdout
+        return bool(_ESTABLISHED.search(status))
 
     def log(self) -> str:
         """Give its log."""
