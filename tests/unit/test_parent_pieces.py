@@ -146,3 +146,13 @@ def test_boot_runs_only_what_there_are_files_for(tmp_path):
     (tmp_path / "hostname.sec0").touch()
     (tmp_path / "hostname.em0").touch()
     assert [name for name, _ in boot.commands(tmp_path)] == ["sec netstart", "ipsecctl"]
+
+
+def test_boot_names_a_command_once_a_line_and_where_to_look(tmp_path):
+    (tmp_path / "hostname.sec0").write_text("upp\n")
+    (tmp_path / "hostname.sec0").chmod(0o640)
+    told = []
+    assert not asyncio.run(boot.load(tmp_path, lambda *line: told.append(line)))
+    assert [(level, name) for level, _, name in told] == [("error", "sec netstart")] * 2
+    assert told[0][1].startswith(f"{tmp_path}/hostname.sec0: 1: upp: unknown")
+    assert told[1][1] == "failed (status 1); `sec doctor` says what is wrong with the files"

@@ -63,7 +63,7 @@ async def _run(name: str, command: list[str], log: Callable[[str, str, str], Non
             process.kill()
             await process.wait()
     for line in output.decode(errors="replace").splitlines():
-        log("info" if process.returncode == 0 else "error", line, name)
+        log("info" if process.returncode == 0 else "error", line.removeprefix(f"{name}: "), name)
     if process.returncode:
-        log("error", f"failed (status {process.returncode})", name)
+        log("error", f"failed (status {process.returncode}); `sec doctor` says what is wrong with the files", name)
     return process.returncode == 0
