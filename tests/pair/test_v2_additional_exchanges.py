@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from msgspec.structs import replace
-from tests.pair.network import matches, start
-from tests.pair.v2_support import IKE, pair
+from tests.pair.network import matches, start, traffic
+from tests.pair.v2_support import ESP, IKE, pair
 
 from secd.ike.wire.ikev2.iana import ExchangeType
 
@@ -67,3 +69,44 @@ def test_a_speaker_killed_at_any_step_comes_up(name: str, when: str) -> None:
         bob.start(settled=True)
         alice.start()
         assert net.run(40, lambda a=alice, b=bob: matches(a, b)), f"killed at {step}"  # type: ignore[misc]
+
+
+# -- after CREATE_CHILD_SA --------------------------------------------------------------------------------
+
+ROUNDS = (("mlkem768",), ("ecp256",))
+BOTH = {"ikesa": (replace(IKE, groups=("curve25519",), additional=ROUNDS),),
+        "childsa": (replace(ESP, groups=("curve25519",), additional=ROUNDS),)}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["child", "ike"])
+@pytest.mark.parametrize("side", ["alice", "bob"])
+def test_rekeys_of_both_kinds_have_the_rounds_too_and_lose_nothing(what: str, side: str) -> None:
+    net, alice, bob = pair(**BOTH)
+    start(net, alice, bob)
+    node = alice if side == "alice" else bob
+    node.do(lambda: node.speaker.rekey("sec0", what, net.now))  # type: ignore[arg-type]
+    assert traffic(net, alice, bob, 40, step=0.05) == 0
+    assert sum(each.data[18] == ExchangeType.IKE_FOLLOWUP_KE for each in node.sent) >= 2
+    assert len(node.said(f"{what}-rekeyed")) == 1
+    assert len(alice.sas) == len(bob.sas) == 2
+    assert matches(alice, bob)
+
+
+@pytest.mark.parametrize("what", ["child", "ike"])
+def test_both_sides_renew_at_once_with_rounds(what: str) -> None:
+    net, alice, bob = pair(**BOTH)
+    start(net, alice, bob)
+    for node in (alice, bob):
+        node.do(lambda node=node: node.speaker.rekey("sec0", what, net.now))  # type: ignore[misc]
+    assert traffic(net, alice, bob, 150, step=0.05) == 0
+    assert len(alice.sas) == len(bob.sas) == 2
+    assert len(alice.checkpoints) == len(bob.checkpoints) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rekeys_with_rounds_on_a_bad_network(seed: int) -> None:
+    net, alice, bob = pair(**BOTH, ike_lifetime=300, lifetime=200)
+    net.__dict__.update(loss=0.1, duplicates=0.1, latency=0.02, jitter=0.3)
+    net.rng = random.Random(seed)
+    start(net, alice, bob, seconds=200)
+    assert traffic(net, alice, bob, 1000) == 0

@@ -18,10 +18,11 @@ from secd.ike.crypto.groups import group
 from secd.ike.retransmission import jitter
 from secd.ike.steps import Step, encapsulate, key_pair, reserve_spi, shared_secret
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import exchange, explain, pairs, selectors, suites
+from secd.ike.v2 import exchange, explain, followup, pairs, selectors, suites
 from secd.ike.v2.context import Context, Message, Session, settings
+from secd.ike.v2.followup import Answer
 from secd.ike.v2.pairs import Material, Pair
-from secd.ike.v2.state import Child, CreateChild, RekeyIke
+from secd.ike.v2.state import Child, CreateChild, Followup, Pending, RekeyIke
 from secd.ike.v2.suites import Alternatives, Choice, EspSuite
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import name_of
@@ -75,10 +76,25 @@ def start(
 
 
 def take_answer(ctx: Context, session: Session, tunnel: Tunnel, purpose: CreateChild, chain: Chain) -> Step[None]:
-    """The peer's choice, or its refusal."""
-    if chain.find(SAPayload) is None:
+    """The peer's choice, or its refusal; or its half of an additional key exchange."""
+    if chain.errors and chain.find(KEPayload) is None and chain.find(SAPayload) is None:
         _refused(ctx, session, tunnel, purpose, chain)
         return
+    if purpose.followup is not None:
+        agreed = yield from followup.take_answer(purpose.followup, chain)
+    else:
+        agreed = yield from _take_choice(ctx, session, tunnel, purpose, chain)
+    if not (yield from followup.go_on(ctx, session, purpose, agreed, chain)) or agreed.esp is None:
+        return
+    first, *additional = agreed.secrets
+    material = Material(purpose.nonce, agreed.nonce, first, tuple(additional))
+    spis = (purpose.spi, int.from_bytes(agreed.spi, "big"))
+    made = pairs.make(ctx, session, tunnel, agreed.esp, spis=spis, material=material, ours=True)
+    finish(ctx, session, tunnel, purpose, made)
+
+
+def _take_choice(ctx: Context, session: Session, tunnel: Tunnel, purpose: CreateChild, chain: Chain) -> Step[Followup]:
+    """What the peer has chosen, with the secret of the key exchange, if there is one."""
     suite, spi_out = accept(ctx, session, tunnel, chain, key_exchange=True)
     nonce = chain.one(NoncePayload).data
     secret = b""
@@ -87,9 +103,7 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, purpose: CreateC
         if suite.group != purpose.group or ke.group != group(suite.group).number:
             raise WireError(f"group {suite.group} was chosen, a public value was sent for {purpose.group or 'none'}")
         secret = yield from shared_secret(suite.group, purpose.private, ke.data)
-    material = Material(purpose.nonce, nonce, secret)
-    made = pairs.make(ctx, session, tunnel, suite, spis=(purpose.spi, spi_out), material=material, ours=True)
-    finish(ctx, session, tunnel, purpose, made)
+    return Followup(0, spi_out.to_bytes(4, "big"), nonce, [secret], suite)
 
 
 def finish(ctx: Context, session: Session, tunnel: Tunnel, purpose: CreateChild, made: Pair) -> None:
@@ -198,12 +212,30 @@ def respond(ctx: Context, session: Session, tunnel: Tunnel, message: Message, ch
         secret = made.secret
         payloads.append(KEPayload(wanted, made.public))
     spi = yield from reserve_spi(tunnel.connection.iface)
-    old = _check(ctx, session, tunnel, spi_old)  # what was so before the questions need not be so now
-    material = Material(nonce_i, nonce_r, secret)
-    pair = pairs.make(ctx, session, tunnel, suite, spis=(spi, spi_out), material=material, ours=False)
-    older = pairs.newest(ctx, tunnel.name) is not None
+    _check(ctx, session, tunnel, spi_old)  # what was so before the questions need not be so now
     body = [choice.answer(spi.to_bytes(4, "big")), NoncePayload(nonce_r), *payloads, *agreed]
-    exchange.answer(ctx, session, message, body)
+    known = Followup(0, spi_out.to_bytes(4, "big"), nonce_i, [secret], suite)
+    pending = Pending(known, spi.to_bytes(4, "big"), nonce_r, spi_old)
+    if suites.rounds(suite):
+        body.append(followup.keep(ctx, session, pending))
+        exchange.answer(ctx, session, message, body)
+    else:
+        respond_last(ctx, session, tunnel, pending, Answer(message, body))
+
+
+def respond_last(ctx: Context, session: Session, tunnel: Tunnel, pending: Pending, last: Answer) -> None:
+    """Nothing is left to be exchanged: make the pair, and answer."""
+    agreed = pending.agreed
+    if agreed.esp is None:
+        raise WireError("nothing was agreed on for a pair", NotifyType.STATE_NOT_FOUND)
+    old = _check(ctx, session, tunnel, pending.replaces)
+    session.sa.pending = None
+    first, *additional = agreed.secrets
+    material = Material(agreed.nonce, pending.own_nonce, first, tuple(additional))
+    spis = (int.from_bytes(pending.own_spi, "big"), int.from_bytes(agreed.spi, "big"))
+    pair = pairs.make(ctx, session, tunnel, agreed.esp, spis=spis, material=material, ours=False)
+    older = pairs.newest(ctx, tunnel.name) is not None
+    exchange.answer(ctx, session, last.message, last.body)
     if older:
         pairs.hold(ctx, session, pair)
     else:

@@ -16,6 +16,7 @@ from secd.ike.v2 import (
     child,
     ending,
     exchange,
+    followup,
     informational,
     initial,
     lifecycle,
@@ -42,7 +43,7 @@ from secd.ike.v2.state import (
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import name_of
 from secd.ike.wire.ikev2.iana import ExchangeType, Flag, NotifyType, PayloadType
-from secd.ike.wire.ikev2.message import NO_SPI, Header, encode_message, parse_header
+from secd.ike.wire.ikev2.message import NO_SPI, Chain, Header, encode_message, parse_header
 from secd.ike.wire.ikev2.notify import NotifyPayload
 from secd.ike.world import World
 from secd.sadb.messages import MAX_CHECKPOINT, Datagram, Expire, NewMapping
@@ -281,16 +282,28 @@ class Machine:
             return
         elif exchange_type == ExchangeType.INFORMATIONAL:
             informational.respond(self.ctx, session, message, chain)
-        elif exchange_type == ExchangeType.CREATE_CHILD_SA:
+        elif exchange_type in (ExchangeType.CREATE_CHILD_SA, ExchangeType.IKE_FOLLOWUP_KE):
             tunnel = self.ctx.tunnel(session)
             if tunnel is None or not sa.established:
                 exchange.answer(self.ctx, session, message, [NotifyPayload(NotifyType.TEMPORARY_FAILURE)])
+            elif exchange_type == ExchangeType.IKE_FOLLOWUP_KE:
+                self._answer(session, message, self._follow_up(session, tunnel, message, chain))
             elif rekey.wanted_by(chain):
                 self._answer(session, message, rekey.respond(self.ctx, session, tunnel, message, chain))
             else:
                 self._answer(session, message, child.respond(self.ctx, session, tunnel, message, chain))
         else:
             exchange.answer(self.ctx, session, message, [NotifyPayload(NotifyType.INVALID_SYNTAX)])
+
+    def _follow_up(self, session: Session, tunnel: Tunnel, message: Message, chain: Chain) -> Step[None]:
+        """A round of additional key exchanges; after the last one there is something new."""
+        pending, body, last = yield from followup.respond(self.ctx, session, chain)
+        if not last:
+            exchange.answer(self.ctx, session, message, body)
+        elif pending.agreed.ike is not None:
+            rekey.respond_last(self.ctx, session, tunnel, pending, followup.Answer(message, body))
+        else:
+            child.respond_last(self.ctx, session, tunnel, pending, followup.Answer(message, body))
 
     def _answer(self, session: Session, message: Message, step: Step[None]) -> None:
         self._run(session, "answer", self._or_refuse(session, message, step))

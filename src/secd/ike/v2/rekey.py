@@ -24,16 +24,27 @@ from secd.ike.endpoint import Role
 from secd.ike.retransmission import jitter
 from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import auth, ending, exchange, explain, suites
+from secd.ike.v2 import auth, ending, exchange, explain, followup, suites
 from secd.ike.v2.child import NONCE_OCTETS, OVERDUE, REFUSED, TEMPORARY, code_of
 from secd.ike.v2.context import Context, Message, Session, settings
+from secd.ike.v2.followup import Answer
 from secd.ike.v2.pairs import Material
-from secd.ike.v2.state import CreateChild, DeleteChildren, DeleteIke, Established, IkeSA, RekeyIke
+from secd.ike.v2.state import (
+    CreateChild,
+    DeleteChildren,
+    DeleteIke,
+    Established,
+    Followup,
+    IkeSA,
+    Pending,
+    RekeyIke,
+)
 from secd.ike.v2.suites import Choice, IkeSuite
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.ikev2.iana import ExchangeType, NotifyType, ProtocolId, TransformType
 from secd.ike.wire.ikev2.message import NO_SPI, SPI_OCTETS, Chain
 from secd.ike.wire.ikev2.notify import NotifyPayload, group_data, parse_group
+from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import KEPayload, NoncePayload
 from secd.ike.wire.ikev2.sa import SAPayload
 
@@ -80,10 +91,23 @@ def start(ctx: Context, session: Session, tunnel: Tunnel, group_name: str = "") 
 
 
 def take_answer(ctx: Context, session: Session, tunnel: Tunnel, purpose: RekeyIke, chain: Chain) -> Step[None]:
-    """The peer's choice, or its refusal."""
-    if chain.find(SAPayload) is None:
+    """The peer's choice, or its refusal; or its half of an additional key exchange."""
+    if chain.errors and chain.find(KEPayload) is None and chain.find(SAPayload) is None:
         _refused(ctx, session, tunnel, purpose, chain)
         return
+    if purpose.followup is not None:
+        known = yield from followup.take_answer(purpose.followup, chain)
+    else:
+        known = yield from _take_choice(tunnel, purpose, chain)
+    if not (yield from followup.go_on(ctx, session, purpose, known, chain)) or known.ike is None:
+        return
+    first, *additional = known.secrets
+    material = Material(purpose.nonce, known.nonce, first, tuple(additional))
+    finish(ctx, session, tunnel, purpose, Agreed(known.spi, known.ike, material))
+
+
+def _take_choice(tunnel: Tunnel, purpose: RekeyIke, chain: Chain) -> Step[Followup]:
+    """What the peer has chosen, with the secret of the first key exchange."""
     offered = suites.ike_alternatives(settings(tunnel).ikesa)
     choice = suites.chosen_by_peer(chain.one(SAPayload), ProtocolId.IKE, offered)
     suite, ke = suites.ike_suite(choice.transforms), chain.one(KEPayload)
@@ -91,8 +115,7 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, purpose: RekeyIk
         raise WireError(f"group {suite.group} was chosen, a public value was sent for {purpose.group}")
     nonce, spi_r = chain.one(NoncePayload).data, _spi(choice)
     secret = yield from shared_secret(suite.group, purpose.private, ke.data)
-    material = Material(purpose.nonce, nonce, secret)
-    finish(ctx, session, tunnel, purpose, Agreed(spi_r, suite, material))
+    return Followup(0, spi_r, nonce, [secret], ike=suite)
 
 
 def finish(ctx: Context, session: Session, tunnel: Tunnel, purpose: RekeyIke, agreed: Agreed) -> None:
@@ -167,11 +190,26 @@ def respond(ctx: Context, session: Session, tunnel: Tunnel, message: Message, ch
     made = yield from encapsulate(suite.group, ctx.world.random(group(suite.group).seed_octets), ke.data)
     _check(session)  # what was so before the question need not be so now
     spi_r, nonce_r = ctx.new_spi(), ctx.world.random(NONCE_OCTETS)
-    exchange.answer(
-        ctx, session, message, [choice.answer(spi_r), NoncePayload(nonce_r), KEPayload(wanted, made.public)]
-    )
-    agreed = Agreed(spi_i, suite, Material(nonce_i, nonce_r, made.secret))
-    renewed = _renewed(ctx, session, tunnel, (spi_i, spi_r), agreed)
+    body: list[Payload] = [choice.answer(spi_r), NoncePayload(nonce_r), KEPayload(wanted, made.public)]
+    pending = Pending(Followup(0, spi_i, nonce_i, [made.secret], ike=suite), spi_r, nonce_r)
+    if suites.rounds(suite):
+        body.append(followup.keep(ctx, session, pending))
+        exchange.answer(ctx, session, message, body)
+    else:
+        respond_last(ctx, session, tunnel, pending, Answer(message, body))
+
+
+def respond_last(ctx: Context, session: Session, tunnel: Tunnel, pending: Pending, last: Answer) -> None:
+    """Nothing is left to be exchanged: make the new IKE SA, and answer under the old one."""
+    known = pending.agreed
+    if known.ike is None:
+        raise WireError("nothing was agreed on for an IKE SA", NotifyType.STATE_NOT_FOUND)
+    _check(session)
+    session.sa.pending = None
+    first, *additional = known.secrets
+    agreed = Agreed(known.spi, known.ike, Material(known.nonce, pending.own_nonce, first, tuple(additional)))
+    exchange.answer(ctx, session, last.message, last.body)
+    renewed = _renewed(ctx, session, tunnel, (known.spi, pending.own_spi), agreed)
     request = session.sa.request
     if request is not None and isinstance(request.purpose, RekeyIke):
         request.purpose.rival = renewed.id

@@ -141,8 +141,8 @@ class CreateChild(_Secret, tag="create-child"):
     """CREATE_CHILD_SA for a pair.
 
     `replaces`: our inbound SPI of the pair that is rekeyed, or 0.  `rival`: our inbound SPI of the pair that the peer
-    has made meanwhile in place of the same, or 0 (RFC 7296 §2.8.1).  `round` is that of IKE_FOLLOWUP_KE, with
-    the nonces and the secrets so far.
+    has made meanwhile in place of the same, or 0 (RFC 7296 §2.8.1).  `followup`: what the answer has agreed on, while
+    additional key exchanges follow.
     """
 
     spi: int
@@ -168,18 +168,33 @@ class RekeyIke(_Secret, tag="rekey-ike"):
 
 
 class Followup(_Secret):
-    """Additional key exchanges after CREATE_CHILD_SA (RFC 9370 §2.2.4): what was agreed on before them.
+    """What CREATE_CHILD_SA has agreed on, while additional key exchanges follow it (RFC 9370 §2.2.4).
 
-    `link` is the data of ADDITIONAL_KEY_EXCHANGE, `body` the SA payload of the other side, `secrets` those so far.
+    `round` is the one under way; `spi` and `nonce` are the other side's; `secrets` those so far, beginning with that
+    of CREATE_CHILD_SA (empty without one); `private` is ours of this round, as initiator.  One of the suites is there.
     """
 
     round: int
-    link: bytes
-    body: bytes
-    nonce_i: bytes
-    nonce_r: bytes
+    spi: bytes
+    nonce: bytes
     secrets: list[bytes]
+    esp: EspSuite | None = None
+    ike: IkeSuite | None = None
     private: bytes = b""
+
+
+class Pending(_Secret):
+    """The same as responder: `link` is what the initiator has to come with, before `expires`.
+
+    `own_spi` and `own_nonce` are ours; `replaces`: the peer's SPI of the pair that it renews, or 0.
+    """
+
+    agreed: Followup
+    own_spi: bytes
+    own_nonce: bytes
+    replaces: int = 0
+    link: bytes = b""
+    expires: float = 0.0
 
 
 class DeleteChildren(_Secret, tag="delete-children"):
@@ -290,6 +305,7 @@ class IkeSA(Struct):
     keys: IkeKeys | None = None
     request: Request | None = None
     answered: Answered | None = None
+    pending: Pending | None = None
     next_out: int = 0
     next_in: int = 0
     rekey_at: float | None = None
