@@ -53,7 +53,6 @@ impl Engine {
             inner.registry.release(new.iface);
             return os(libc::EEXIST, format!("SA {:#010x} to {} exists already", id.spi, id.destination));
         }
-        self.publish(&inner.registry);
         Ok(())
     }
 
@@ -76,7 +75,6 @@ impl Engine {
             return os(libc::EEXIST, format!("SA {:#010x} to {destination} exists already", id.spi));
         }
         old.state.forget_mapping();
-        self.publish(&inner.registry);
         Ok(())
     }
 
@@ -84,7 +82,6 @@ impl Engine {
         let mut inner = self.inner();
         known(&inner.registry, id)?;
         inner.registry.remove(id);
-        self.publish(&inner.registry);
         Ok(())
     }
 
@@ -94,10 +91,6 @@ impl Engine {
 
     pub fn sas(&self) -> Vec<Arc<Sa>> {
         self.inner().registry.sas().cloned().collect()
-    }
-
-    fn publish(&self, registry: &Registry) {
-        self.shared.snapshot.store(Arc::new(registry.snapshot()));
     }
 
     fn check_addresses(&self, source: IpAddr, destination: IpAddr, encap: Option<Ports>) -> Result<()> {

@@ -61,7 +61,6 @@ pub struct Engine {
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     registry: Registry,
     running: Option<Running>,
@@ -85,7 +84,9 @@ impl Engine {
         if ike_port == 0 || natt_port == 0 || ike_port == natt_port {
             return value(format!("ike_port and natt_port must be two ports, not {ike_port} and {natt_port}"));
         }
-        Ok(Self { shared: Arc::new(Shared::new(workers)?), ike_port, natt_port, inner: Mutex::default() })
+        let shared = Arc::new(Shared::new(workers)?);
+        let inner = Inner { registry: Registry::new(shared.table.clone()), running: None, slots: Vec::new() };
+        Ok(Self { shared, ike_port, natt_port, inner: Mutex::new(inner) })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -128,8 +129,7 @@ impl Engine {
         for id in ids {
             inner.registry.remove(&id);
         }
-        inner.registry = Registry::default();
-        self.shared.snapshot.store(Arc::default());
+        inner.registry = Registry::new(self.shared.table.clone());
     }
 
     pub fn raw_esp(&self) -> bool {

@@ -17,7 +17,6 @@ use crate::events::Event;
 use crate::io::receive::{Datagram, Receiver};
 use crate::io::socket::Socket;
 use crate::io::steer;
-use crate::sadb::Snapshot;
 use crate::sadb::sa::Sa;
 
 /// Batches from one socket before the next has its turn.
@@ -43,7 +42,6 @@ pub struct Inbound {
 struct Context<'a> {
     shared: &'a Shared,
     counters: &'a Shard,
-    snapshot: &'a Snapshot,
     worker: usize,
     queues: &'a [Option<Queue>],
     now_ms: u64,
@@ -93,8 +91,7 @@ impl Inbound {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => continue, // an ICMP error about a packet sent; its turn is the error queue's
             };
-            let snapshot = shared.snapshot.load();
-            let context = Context { shared, counters, snapshot: &snapshot, worker, queues, now_ms: shared.now_ms() };
+            let context = Context { shared, counters, worker, queues, now_ms: shared.now_ms() };
             for i in 0..got {
                 match self.receiver.datagram(i) {
                     Some(datagram) => {
@@ -175,14 +172,14 @@ impl Inbound {
         }
         let mut packets = std::mem::take(&mut self.waiting);
         let count = packets.len() as u64;
-        match context.snapshot.inbound(self.spi, self.outside.local) {
+        match context.shared.table.inbound().find(self.spi, self.outside.local) {
             None => context.counters.add(Counter::UnknownSpi, count),
             Some(Err(_)) => context.counters.add(Counter::WrongDestination, count),
-            Some(Ok(sa)) => match self.admit(context, sa, count) {
-                Err(counter) => refuse(context, sa, counter, count),
+            Some(Ok(sa)) => match self.admit(context, &sa, count) {
+                Err(counter) => refuse(context, &sa, counter, count),
                 Ok(slot) => {
-                    self.verify(context, sa, &mut packets);
-                    self.accept(context, sa, &packets, slot);
+                    self.verify(context, &sa, &mut packets);
+                    self.accept(context, &sa, &packets, slot);
                 }
             },
         }

@@ -14,12 +14,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
-
 use crate::counters::{Counter, Counters, Shard};
 use crate::events::{Event, Events};
 use crate::io::epoll::{self, Epoll, Ready};
-use crate::sadb::Snapshot;
+use crate::sadb::table::Table;
 use inbound::Inbound;
 use mailbox::{Command, Mailbox, Queue};
 use network::{Network, Port};
@@ -27,7 +25,7 @@ use outbound::Outbound;
 
 /// What workers and the control side have in common.
 pub struct Shared {
-    pub snapshot: ArcSwap<Snapshot>,
+    pub table: Arc<Table>,
     pub events: Events,
     pub counters: Counters,
     pub workers: usize,
@@ -38,7 +36,7 @@ pub struct Shared {
 impl Shared {
     pub fn new(workers: usize) -> io::Result<Self> {
         Ok(Self {
-            snapshot: ArcSwap::default(),
+            table: Arc::default(),
             events: Events::new()?,
             counters: Counters::new(workers),
             workers,

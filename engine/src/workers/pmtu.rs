@@ -24,12 +24,11 @@ const RATE: u64 = 100;
 /// Empty a socket's error queue.  Only who quotes an SPI of an outbound SA with `tunneldf` is believed.
 pub fn take_errors(shared: &Shared, counters: &Shard, socket: &Socket) {
     errors::drain(socket, |error| {
-        let snapshot = shared.snapshot.load();
-        let quoted = error.spi.and_then(|spi| snapshot.outbound.get(&spi));
-        match quoted.and_then(|sas| sas.iter().find(|sa| sa.destination == error.destination)) {
-            Some(sa) => learn(shared, counters, sa, &error),
-            None if error.local => (), // told to the sender itself
-            None => counters.add(Counter::PmtuIgnored, 1),
+        let quoted = error.spi.and_then(|spi| shared.table.outbound().find(spi, error.destination));
+        match quoted {
+            Some(Ok(sa)) => learn(shared, counters, &sa, &error),
+            _ if error.local => (), // told to the sender itself
+            _ => counters.add(Counter::PmtuIgnored, 1),
         }
     });
 }
