@@ -56,6 +56,8 @@ class Database:
         """`on_expire` is told when a limit in seconds is reached; `first_use` gives epoch seconds, 0: never used."""
         self._on_expire = on_expire
         self._first_use = first_use
+        # What the engine's times count from; the time of day may be set meanwhile.
+        self._epoch = time.time() - time.monotonic()
         self._records: dict[Key, Record] = {}
         self._checkpoints: dict[str, set[Key]] = {}
         self._reserved: dict[int, tuple[str, float]] = {}  # in order of their ends
@@ -178,7 +180,8 @@ class Database:
             left.append(limit.addtime - (time.monotonic() - record.born))
         if limit.usetime:
             used = self._first_use(record)
-            left.append(min(limit.usetime, used + limit.usetime - time.time()) if used else limit.usetime)
+            passed = time.monotonic() + self._epoch - used if used else 0.0
+            left.append(min(limit.usetime, limit.usetime - passed))
         if min(left) > _CLOCK_GRAIN:
             record.timers[kind] = self._loop.call_later(min(left), self._due, record, kind, limit)
             return
