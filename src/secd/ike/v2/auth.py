@@ -14,17 +14,20 @@ pair may fail while the authentication does not: then the IKE SA stands without 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from secd.ike import explain as explain_both
 from secd.ike import identities, nat
 from secd.ike.connection import PreSharedKey
+from secd.ike.crypto.ikev2 import IkeKeys
 from secd.ike.endpoint import Endpoint
 from secd.ike.retransmission import fraction
 from secd.ike.steps import Step, Unanswered, reserve_spi
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import child, ending, exchange, explain, ids, pairs, proof, selectors, signing, suites
+from secd.ike.v2 import child, ending, exchange, explain, ids, pairs, ppk, proof, selectors, signing, suites
 from secd.ike.v2.context import Context, Message, Session, settings
 from secd.ike.v2.pairs import REKEY_INITIATOR, REKEY_RESPONDER, Material, Pair
+from secd.ike.v2.proof import Claim, Covered
 from secd.ike.v2.signing import Unproven
 from secd.ike.v2.state import AuthSent, Established, InitAnswered, Opening, Transcript
 from secd.ike.wire.cursor import WireError
@@ -47,12 +50,27 @@ def begin(ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript
     """Send IKE_AUTH; the keys stand."""
     connection, wanted, sa = tunnel.connection, settings(tunnel), session.sa
     before = sa.phase
+    if wanted.ppk is not None and wanted.ppk.required and not sa.peer.ppk:
+        text = explain.no_ppk(sa.endpoint.remote, connection.origin)
+        _over(ctx, session, tunnel, "ppk-mismatch", text)
+        return
     spi = yield from reserve_spi(connection.iface)
     where = floated(session, tunnel)
     local_id = identities.ours(connection, where.local)
     identity = IDiPayload(*ids.encode(local_id))
-    signed = proof.octets(session, transcript, identity, initiator=True, message_id=sa.next_out)
+    keys = (yield from ppk.mixed(session, tunnel)) if sa.peer.ppk else session.keys
+    covered = Covered(transcript, keys, sa.next_out)
+    signed = proof.octets(session, covered, identity, initiator=True)
     proofs = yield from proof.own(session, tunnel, signed)
+    ppk_payloads: list[Payload] = []
+    named = ppk.identity(tunnel) if sa.peer.ppk else None
+    if named is not None and wanted.ppk is not None:
+        ppk_payloads.append(named)
+        if not wanted.ppk.required:
+            plain = proof.octets(session, Covered(transcript, session.keys, sa.next_out), identity, initiator=True)
+            without = yield from proof.own(session, tunnel, plain)
+            data = next(each.data for each in without if isinstance(each, AuthPayload))
+            ppk_payloads.append(NotifyPayload(NotifyType.NO_PPK_AUTH, data))
     if sa.phase is not before:
         return
     payloads: list[Payload] = [identity]
@@ -63,9 +81,9 @@ def begin(ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript
     offered = child.alternatives(tunnel, key_exchange=False)
     payloads += signing.requests([tunnel])
     payloads += [*proofs, suites.offer(ProtocolId.ESP, spi.to_bytes(4, "big"), offered)]
-    payloads += selectors.offer(wanted.families)
+    payloads += [*selectors.offer(wanted.families), *ppk_payloads]
     sa.endpoint, sa.local_id = where, local_id
-    sa.phase = AuthSent(transcript, spi)
+    sa.phase = AuthSent(transcript, spi, keys if named is not None else None)
     sa.request = None
     exchange.request(ctx, session, ExchangeType.IKE_AUTH, payloads, Opening())
 
@@ -85,10 +103,16 @@ def take_answer(ctx: Context, session: Session, message: Message, chain: Chain) 
         text = explain.wrong_method(peer, proofs.method, tunnel.connection)
         _refuse_answer(ctx, session, tunnel, "authentication-method", text)
         return
-    message_id = message.header.message_id
-    signed = proof.octets(session, state.transcript, identity, initiator=False, message_id=message_id)
+    used = state.mixed is not None and chain.notification(NotifyType.PPK_IDENTITY) is not None
+    wanted_ppk = settings(tunnel).ppk
+    if wanted_ppk is not None and wanted_ppk.required and not used:
+        _refuse_answer(ctx, session, tunnel, "ppk-mismatch", explain.no_ppk(peer, tunnel.connection.origin))
+        return
+    keys = state.mixed if used and state.mixed is not None else session.keys
+    covered = Covered(state.transcript, keys, message.header.message_id)
+    signed = proof.octets(session, covered, identity, initiator=False)
     try:
-        warnings = yield from proof.check(session, tunnel, chain, identity, signed)
+        warnings = yield from proof.check(session, tunnel, chain, Claim(identity, proofs, signed))
     except Unproven as error:
         if session.sa.phase is state:
             _refuse_answer(ctx, session, tunnel, *_why_unproven(peer, who, [tunnel], error))
@@ -101,6 +125,7 @@ def take_answer(ctx: Context, session: Session, message: Message, chain: Chain) 
         _refuse_answer(ctx, session, tunnel, "identity-mismatch", text)
         return
     session.sa.request = None
+    session.sa.keys = keys
     for each in warnings:
         ctx.world.log_once(tunnel, "warning", "certificate", f"{peer}: {each}")
     establish(ctx, session, tunnel, who, chain)
@@ -175,23 +200,25 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> S
     fitting = _fitting(ctx, session, message, candidates, who=who, method=proofs.method)
     if not fitting:
         return
-    signed = proof.octets(session, state.transcript, identity, initiator=True, message_id=message.header.message_id)
+    covered = Covered(state.transcript, session.keys, message.header.message_id)
     try:
-        tunnel = yield from _proved(ctx, session, _meant(fitting, chain, message.datagram.local), chain, signed)
+        tunnel, keys = yield from _proved(ctx, session, _meant(fitting, chain, message.datagram.local), chain, covered)
     except Unproven as error:
         code, text = _why_unproven(message.datagram.remote, who, fitting, error)
         _reject(ctx, session, message, fitting, code=code, text=text)
         return
     local_id = identities.ours(tunnel.connection, message.datagram.local)
     own_identity = IDrPayload(*ids.encode(local_id))
-    signed = proof.octets(
-        session, state.transcript, own_identity, initiator=False, message_id=message.header.message_id
-    )
+    signed = proof.octets(session, replace(covered, keys=keys), own_identity, initiator=False)
     own_proofs = yield from proof.own(session, tunnel, signed)
+    if keys is not session.keys:
+        own_proofs.append(NotifyPayload(NotifyType.PPK_IDENTITY))
     sa.endpoint, sa.local_id, sa.remote_id = message.endpoint, local_id, who
-    body, pair = yield from _first_pair(ctx, session, tunnel, state.transcript, chain)
+    material = Material(state.transcript.nonce_i, state.transcript.nonce_r, sk_d=keys.sk_d)
+    body, pair = yield from _first_pair(ctx, session, tunnel, material, chain)
     if sa.phase is not state:
         return
+    sa.keys = keys
     ctx.claim(session, tunnel.name)
     sa.fingerprint = tunnel.fingerprint
     older = pairs.newest(ctx, tunnel.name) is not None
@@ -236,39 +263,50 @@ def _meant(tunnels: Sequence[Tunnel], chain: Chain, local: str) -> list[Tunnel]:
     return sorted(tunnels, key=rank)
 
 
-def _proved(ctx: Context, session: Session, tunnels: Sequence[Tunnel], chain: Chain, signed: bytes) -> Step[Tunnel]:
-    """The first of `tunnels` by whose key, or authorities, the peer has proved who it is; else raises `Unproven`."""
+def _proved(
+    ctx: Context, session: Session, tunnels: Sequence[Tunnel], chain: Chain, covered: Covered
+) -> Step[tuple[Tunnel, IkeKeys]]:
+    """The first of `tunnels` by whose key, or authorities, the peer has proved who it is; else raises `Unproven`.
+
+    Also the keys that both sides use from now on, with a PPK in them if there is one.
+    """
     identity = chain.one(IDiPayload)
     tried: set[str] = set()
     unproven = Unproven("nobody here could tell")
     for tunnel in tunnels:
         auth = tunnel.connection.auth
-        if isinstance(auth, PreSharedKey) and auth.key in tried:
+        wanted = settings(tunnel).ppk
+        keys_tried = f"{auth.key} {wanted.key if wanted is not None else ''}"
+        if isinstance(auth, PreSharedKey) and keys_tried in tried:
             continue
-        tried.add(auth.key)
+        tried.add(keys_tried)
         if len(tried) > MAX_KEYS:
             break
         try:
-            warnings = yield from proof.check(session, tunnel, chain, identity, signed)
+            keys, own_proof = yield from ppk.chosen(session, tunnel, chain)
+            signed = proof.octets(session, replace(covered, keys=keys), identity, initiator=True)
+            warnings = yield from proof.check(session, tunnel, chain, Claim(identity, own_proof, signed))
         except Unproven as error:
             unproven = error
             continue
         for each in warnings:
             ctx.world.log_once(tunnel, "warning", "certificate", f"{session.sa.endpoint.remote}: {each}")
-        return tunnel
+        return tunnel, keys
     raise unproven
 
 
 def _why_unproven(peer: str, who: Identity, tunnels: Sequence[Tunnel], error: Unproven) -> tuple[str, str]:
     """Code and text for a peer that has not proved who it is."""
     origins = [each.connection.origin for each in tunnels]
+    if "PPK" in str(error):
+        return "ppk-mismatch", explain.wrong_ppk(peer, str(error), origins)
     if isinstance(tunnels[0].connection.auth, PreSharedKey):
         return "psk-mismatch", explain.wrong_key(peer, who, origins)
     return "signature-mismatch", explain.wrong_signature(peer, who, str(error), origins)
 
 
 def _first_pair(
-    ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript, chain: Chain
+    ctx: Context, session: Session, tunnel: Tunnel, material: Material, chain: Chain
 ) -> Step[tuple[list[Payload], Pair | None]]:
     """What the answer says of the first pair, and the pair; none was asked for by a childless IKE_AUTH (RFC 6023)."""
     if chain.find(SAPayload) is None:
@@ -282,7 +320,6 @@ def _first_pair(
     except Unanswered as error:
         ctx.world.log("error", tunnel.name, "computation", str(error))
         return [NotifyPayload(NotifyType.NO_ADDITIONAL_SAS)], None
-    material = Material(transcript.nonce_i, transcript.nonce_r)
     pair = pairs.make(ctx, session, tunnel, suite, spis=(spi, spi_out), material=material, ours=False)
     return [choice.answer(spi.to_bytes(4, "big")), *agreed], pair
 

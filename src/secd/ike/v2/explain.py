@@ -81,6 +81,19 @@ def wrong_signature(peer: str, who: Identity, why: str, origins: Iterable[str]) 
     )
 
 
+def wrong_ppk(peer: str, why: str, origins: Iterable[str]) -> str:
+    """The two sides have not the same PPK (RFC 8784)."""
+    return f"{peer} is refused: {why} at {', '.join(dict.fromkeys(origins))} with the peer's"
+
+
+def no_ppk(peer: str, origin: str) -> str:
+    """The responder has used no PPK, and one is required."""
+    return (
+        f"{peer} has not used the PPK, which {origin} requires: give the peer the same `ppk` and `ppkid`, or write "
+        f"`ppk optional` there"
+    )
+
+
 def wrong_method(peer: str, method: int, connection: Connection) -> str:
     """The peer authenticates itself in another way than the rule wants."""
     wanted = "a pre-shared key" if isinstance(connection.auth, PreSharedKey) else "a signature"

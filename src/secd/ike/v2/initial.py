@@ -345,6 +345,8 @@ def _abilities(tunnels: Sequence[Tunnel], asked: Chain | None) -> list[Payload]:
         payloads.append(NotifyPayload(NotifyType.IKEV2_FRAGMENTATION_SUPPORTED))
     if _additional(tunnels) and both(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED):
         payloads.append(NotifyPayload(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
+    if any(settings(each).ppk is not None for each in tunnels) and both(NotifyType.USE_PPK):
+        payloads.append(NotifyPayload(NotifyType.USE_PPK))
     by_signature = any(isinstance(each.connection.auth, Signature) for each in tunnels)
     if by_signature and both(NotifyType.SIGNATURE_HASH_ALGORITHMS):
         payloads.append(NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, hashes_data(ACCEPTED_HASHES)))

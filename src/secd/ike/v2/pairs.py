@@ -35,12 +35,13 @@ PATIENCE = 65.0
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the keys of a pair are made of: the nonces of its exchange and its shared secrets."""
+    """What the keys of a pair are made of: nonces and shared secrets of its exchange, SK_d if not the session's."""
 
     ni: bytes
     nr: bytes
     secret: bytes = b""
     additional: tuple[bytes, ...] = ()
+    sk_d: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def make(
     algorithm = suite.algorithm
     sent_by_initiator, sent_by_responder = child_keymat(
         session.prf,
-        session.keys.sk_d,
+        material.sk_d or session.keys.sk_d,
         algorithm.keymat_octets,
         ni=material.ni,
         nr=material.nr,

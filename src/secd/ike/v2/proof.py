@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 
 from secd.ike.connection import PreSharedKey
-from secd.ike.crypto.ikev2 import int_auth, signed_octets
+from secd.ike.crypto.ikev2 import IkeKeys, int_auth, signed_octets
 from secd.ike.steps import Step, keyed_prf
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2 import signing
@@ -21,14 +22,24 @@ from secd.ike.wire.ikev2.payloads import AuthPayload, IDPayload
 KEY_PAD = b"Key Pad for IKEv2"
 
 
-def octets(session: Session, transcript: Transcript, identity: IDPayload, *, initiator: bool, message_id: int) -> bytes:
-    """What the AUTH of the exchange's `initiator`, or of its responder, covers; `message_id` is IKE_AUTH's."""
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What both AUTH payloads of an IKE_AUTH are over: `message_id` is the exchange's."""
+
+    transcript: Transcript
+    keys: IkeKeys
+    message_id: int
+
+
+def octets(session: Session, covered: Covered, identity: IDPayload, *, initiator: bool) -> bytes:
+    """What the AUTH of the exchange's `initiator`, or of its responder, covers."""
+    transcript, keys = covered.transcript, covered.keys
     between = b""
     if transcript.between_i or transcript.between_r:
-        between = int_auth(transcript.between_i, transcript.between_r, message_id)
+        between = int_auth(transcript.between_i, transcript.between_r, covered.message_id)
     return signed_octets(
         session.prf,
-        session.keys.sk_pi if initiator else session.keys.sk_pr,
+        keys.sk_pi if initiator else keys.sk_pr,
         message=transcript.request if initiator else transcript.response,
         nonce=transcript.nonce_r if initiator else transcript.nonce_i,
         id_body=identity.body,
@@ -45,9 +56,18 @@ def own(session: Session, tunnel: Tunnel, signed: bytes) -> Step[list[Payload]]:
     return [AuthPayload(AuthMethod.SHARED_KEY_MIC, data)]
 
 
-def check(session: Session, tunnel: Tunnel, chain: Chain, identity: IDPayload, signed: bytes) -> Step[tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who the peer says it is, its proof, and what that has to cover."""
+
+    identity: IDPayload
+    proof: AuthPayload
+    signed: bytes
+
+
+def check(session: Session, tunnel: Tunnel, chain: Chain, claim: Claim) -> Step[tuple[str, ...]]:
     """See that the peer's AUTH payload is what it must be; gives warnings for the log, or raises `Unproven`."""
-    proof = chain.one(AuthPayload)
+    identity, proof, signed = claim.identity, claim.proof, claim.signed
     if not isinstance(tunnel.connection.auth, PreSharedKey):
         return (yield from signing.check(tunnel, chain, identity, signed, proof))
     expected = yield from _psk(session, tunnel, signed)

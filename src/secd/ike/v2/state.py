@@ -90,11 +90,11 @@ class Between(_Secret, tag="between"):
 
 
 class AuthSent(_Secret, tag="auth-sent"):
-    """Initiator, IKE_AUTH sent.  `spi` is the first child's; `ppk`: SK_d and SK_p are mixed with the PPK."""
+    """Initiator, IKE_AUTH sent.  `spi` is the first child's; `mixed`: the keys with the PPK in them, if any."""
 
     transcript: Transcript
     spi: int
-    ppk: bool = False
+    mixed: IkeKeys | None = None
     redirected_from: str = ""
 
 
