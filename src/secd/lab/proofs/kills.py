@@ -22,7 +22,7 @@ UNIQUE: tuple[Literal["no", "replace"], ...] = ("no", "replace")
 
 def prove(lab: Lab, evidence: Evidence) -> None:
     """Kill it in every role and with each of charon's rules for a second SA."""
-    kills, lifetime = (3, 20) if evidence.short else (10, 60)
+    kills, lifetime = (2, 14) if evidence.short else (10, 60)
     roles: tuple[Role, ...] = ("initiator",) if evidence.short else ("initiator", "responder")
     with scene.scene(lab) as pair:
         for unique in UNIQUE[1:] if evidence.short else UNIQUE:

@@ -23,7 +23,7 @@ SOON, SILENCE = 20.0, 90.0
 
 
 #: Those that the short version tries.
-SHORT = {"wrong key", "the peer has another name", "wrong proposal, phase 1", "wrong proposal, phase 2"}
+SHORT = {"wrong key", "wrong proposal, phase 2"}
 
 
 @dataclass(frozen=True)
