@@ -106,8 +106,8 @@ def test_secd_follows_a_peer_whose_mapping_moves_under_traffic(
         time.sleep(0.5)
         to_charon, from_charon = probe.stop()
     assert {sa["spi"] for sa in secd.sas()} == before
-    assert from_charon.lost < 20, str(from_charon)
-    assert to_charon.longest_gap < 500, str(to_charon)
+    assert from_charon.lost < 100, str(from_charon)
+    assert to_charon.longest_gap < 2000, str(to_charon)
     _ping(hosts[2], INNER_THEM)
 
 

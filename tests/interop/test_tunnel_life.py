@@ -117,7 +117,7 @@ def test_a_peer_that_rebooted_is_back_within_the_time_of_dpd(pair: Pair, role: R
     pair.charon.kill()
     pair.charon.restart()
     pair.charon.inner(INNER_THEM, INNER_US)
-    _wait_for_new(pair, before, _child_spis, timeout=45)
+    _wait_for_new(pair, before, _child_spis, timeout=60)
     pair.ping(1)
 
 

@@ -14,7 +14,7 @@ from secd.lab.relay import Faults, Relay
 from secd.lab.secd import Secd
 from secd.lab.strongswan import Charon
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(240)]
 
 ROUTER = "198.51.100.1"
 BAD_LINE = Faults(loss=0.10, duplicate=0.10, reorder=0.10)

@@ -70,7 +70,7 @@ class Pair:
         for sa in self.charon.list_sas():
             self.charon.swanctl("--terminate", "--ike-id", str(sa.unique_id), "--force", check=False)
         with self.told():
-            wait_until(lambda: not self.secd.sas() and not self.charon.list_sas(), 5, "end of all SAs")
+            wait_until(lambda: not self.secd.sas() and not self.charon.list_sas(), 15, "end of all SAs")
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:

@@ -40,8 +40,8 @@ SELF = "130.102.96.46"
 OUR_AS, THEIR_AS = 65001, 64512
 NETWORK = "100.64.64.0/22"
 TARGET = "100.64.64.1"
-#: Seconds of silence that the failover may cost: the hold time of 3 s, and what it takes to act on it.
-FAILOVER_LIMIT = 5.0
+#: Seconds of silence that the failover may cost: the hold time of 3 s, and what it takes to act on it, also when busy.
+FAILOVER_LIMIT = 8.0
 
 IPSEC_CONF = """\
 h_self="130.102.96.46"
