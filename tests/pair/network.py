@@ -18,6 +18,7 @@ from secd.ike.connection import Cipher, Connection, Phase1Proposal, Phase2Propos
 from secd.ike.contract import (
     AddSA,
     Answer,
+    AssignAddress,
     ComputeFailed,
     ComputePRF,
     ComputeSharedSecret,
@@ -96,6 +97,7 @@ class Node:
         self.checkpoints: dict[str, bytes] = {}
         self.expected: set[str] = set()
         self.logs: list[Log] = []
+        self.assigned: list[AssignAddress] = []
         self.sent: list[Send] = []
         self.added: list[SA] = []
         self.spis = itertools.count(0x1000 + 0x10000 * (self.seed + 1))
@@ -193,6 +195,8 @@ class Node:
                 self._update(output)
             case Log():
                 self.logs.append(output)
+            case AssignAddress():
+                self.assigned.append(output)
             case _:
                 answer = self._compute(output)
                 number = output.request_id  # type: ignore[attr-defined]

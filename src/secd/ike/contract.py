@@ -101,6 +101,17 @@ class DeleteSA(Struct, frozen=True):
     destination: str
 
 
+class AssignAddress(Struct, frozen=True):
+    """The peer, a hub, gives `iface` inner addresses (`10.1.2.3/24`, `2001:db8::3/64`) and name servers.
+
+    It is the newest word about this interface; nothing takes it back but another one.
+    """
+
+    iface: str
+    addresses: tuple[str, ...]
+    name_servers: tuple[str, ...] = ()
+
+
 class Log(Struct, frozen=True):
     """One line for a person, and the same as data.  `code` is stable: `proposal-mismatch`, `psk-mismatch`, ..."""
 
@@ -180,7 +191,7 @@ class QueryTime(Struct, frozen=True):
 
 
 Output = (
-    Send | SaveCheckpoint | DropCheckpoint | ExpectFrom | AddSA | UpdateSA | DeleteSA | Log
+    Send | SaveCheckpoint | DropCheckpoint | ExpectFrom | AddSA | UpdateSA | DeleteSA | AssignAddress | Log
     | ReserveSPI | GenerateKeyPair | ComputeSharedSecret | Encapsulate | ComputePRF | ComputeSignature | QueryLastUse
     | QueryTime
 )  # fmt: skip

@@ -265,6 +265,7 @@ def _renewed(ctx: Context, old: Session, tunnel: Tunnel, spis: tuple[bytes, byte
             peer=sa.peer,
             local_id=sa.local_id,
             remote_id=sa.remote_id,
+            assigned=sa.assigned,
         )
     )
     auth.set_lifetime(ctx, renewed, tunnel)

@@ -289,7 +289,8 @@ class IkeSA(Struct):
 
     `role` says who has begun this SA; after a rekey, who has begun the rekey.  `expires`: an unfinished one is given
     up, an established one ends, a closing or closed one is forgotten.  `replaces`: begun to replace others of its
-    tunnel.  `successor`: id of the session that has replaced it by a rekey.  `retry_at`: nothing of ours before.
+    tunnel.  `successor`: id of the session that has replaced it by a rekey.  `assigned`: what the peer gives us by the
+    configuration payload.
     """
 
     spi_i: bytes
@@ -318,6 +319,7 @@ class IkeSA(Struct):
     local_id: Identity | None = None
     remote_id: Identity | None = None
     children: list[Child] = field(default_factory=list)
+    assigned: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def established(self) -> bool:
