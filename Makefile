@@ -30,7 +30,7 @@ install: build ## secd, its commands, manuals and systemd unit: PREFIX=/usr/loca
 test: build peers ## every test that takes seconds (12 minutes at most)
 	@tools/install openiked
 	cd engine && cargo test --release --quiet
-	$(PY) -m pytest -m 'not long'
+	$(PY) -m pytest -m 'not long' -n 2 --dist loadfile
 
 test-long: build peers ## the tests that take minutes: the figures and the guests
 	@tools/install guests

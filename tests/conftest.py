@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,8 +15,9 @@ _LABS = pytest.StashKey[list[Lab]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start with no lab."""
+    """Start with no lab.  Workers and background jobs inherit a SIGINT that is ignored; Ctrl-C is tested here."""
     config.stash[_LABS] = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

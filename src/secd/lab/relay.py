@@ -131,6 +131,8 @@ def main(argv: list[str] | None = None) -> None:
                     return
                 if key.fileobj == tun:
                     packet = os.read(tun, 65536)
+                    if _is_the_kernels_own(packet):
+                        continue
                     for delay in fate.decide():
                         if delay == 0:
                             _write(tun, packet)
@@ -141,6 +143,11 @@ def main(argv: list[str] | None = None) -> None:
                             fate.counts["lost"] += 1
             while waiting and waiting[0][0] <= time.monotonic():
                 _write(tun, heapq.heappop(waiting)[2])
+
+
+def _is_the_kernels_own(packet: bytes) -> bool:
+    """Whether the kernel says this about the TUN itself: router solicitations, multicast reports."""
+    return packet[0] >> 4 == 6 and (packet[24] == 0xFF or packet[8:10] == b"\xfe\x80")
 
 
 def _write(tun: int, packet: bytes) -> None:
