@@ -94,9 +94,17 @@ def test_what_is_behind_the_first_payload_is_what_hash_1_covers() -> None:
     assert chain.octets == octets
 
 
-def test_padding_is_refused_where_nothing_was_decrypted() -> None:
-    with pytest.raises(WireError, match="1 octets are left over"):
-        parse_payloads(PayloadType.HASH, encode_payloads([HashPayload(b"h")]) + b"\x00")
+@pytest.mark.parametrize("padding", [b"", b"\x00", bytes(3)])
+def test_up_to_three_zeros_may_follow_in_clear(padding: bytes) -> None:
+    octets = encode_payloads([HashPayload(b"h")])
+    chain = parse_payloads(PayloadType.HASH, octets + padding)
+    assert (chain.payloads, chain.octets) == ((HashPayload(b"h"),), octets)
+
+
+@pytest.mark.parametrize("padding", [b"\x01", b"\x00\x01", bytes(4)])
+def test_other_padding_is_refused_where_nothing_was_decrypted(padding: bytes) -> None:
+    with pytest.raises(WireError, match=f"{len(padding)} octets are left over"):
+        parse_payloads(PayloadType.HASH, encode_payloads([HashPayload(b"h")]) + padding)
 
 
 def test_a_reserved_octet_that_is_not_zero_is_refused() -> None:

@@ -66,9 +66,9 @@ class Pluto:
 
     def __init__(
         self, guest: Guest, tunnel: Tunnel, inner: str, *, encapsulation: Literal["yes", "no", "auto"] = "auto",
-        extra: Mapping[str, str] | None = None,
+        extra: Mapping[str, str] | None = None, keys: str = "",
     ) -> None:  # fmt: skip
-        """Start it with `tunnel`, proposals in libreswan's syntax."""
+        """Start it with `tunnel`, proposals in libreswan's syntax; `keys` is what puts keys into its store."""
         self.guest, self.name = guest, tunnel.name
         connection = {
             "left": tunnel.local, "right": tunnel.remote, "leftsubnet": "0.0.0.0/0", "rightsubnet": "0.0.0.0/0",
@@ -86,6 +86,7 @@ class Pluto:
             : >/etc/resolv.conf
             mkdir -p /run/pluto /var/lib/ipsec/nss
             certutil -N -d sql:/var/lib/ipsec/nss --empty-password
+            {keys or "true"}
             setsid /usr/libexec/ipsec/pluto --nofork --config /etc/ipsec.conf \\
                 --logfile /mnt/share/pluto.log \\
                 </dev/null >/mnt/share/pluto.out 2>&1 &

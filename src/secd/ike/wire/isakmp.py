@@ -32,6 +32,7 @@ HEADER_OCTETS = 28
 COOKIE_OCTETS = 8
 NO_COOKIE = bytes(COOKIE_OCTETS)
 MAX_PAYLOADS = 64
+MAX_CLEAR_PADDING = 3  # octets
 NONCE_OCTETS = range(8, 257)  # RFC 2409 §5
 
 _GENERIC_OCTETS = 4
@@ -131,6 +132,7 @@ def parse_payloads(first: int, body: bytes, *, padded: bool = False) -> Chain:
 
     `padded`: the body was decrypted, so padding may follow the last payload.  RFC 2409 App. B wants zeros, of which
     the last may tell their number; some peers send random octets, and no hash covers them: they are not looked at.
+    In clear up to three zeros may follow: libreswan makes the length of every message a multiple of four.
     """
     reader = Reader(body, "message body")
     payloads: list[Payload] = []
@@ -144,7 +146,8 @@ def parse_payloads(first: int, body: bytes, *, padded: bool = False) -> Chain:
         if len(payloads) == 1:
             after_first = reader.offset
     end = reader.offset
-    if not padded:
+    rest = reader.peek()
+    if not padded and (len(rest) > MAX_CLEAR_PADDING or any(rest)):
         reader.finish()
     return Chain(tuple(payloads), body[:end], body[after_first:end])
 
