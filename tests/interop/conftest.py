@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from secd.ike.speaker import STARTING
 from secd.lab.namespaces import Host, Lab
 from secd.lab.pair import HOSTNAME, INNER_THEM, INNER_US, THEM, US, Pair
 from secd.lab.secd import Secd
@@ -22,10 +24,11 @@ def hosts(lab: Lab) -> tuple[Host, Host]:
 
 @pytest.fixture(scope="module")
 def daemons(hosts: tuple[Host, Host]) -> Iterator[Pair]:
-    """Both daemons running, without a tunnel."""
+    """Both daemons running, without a tunnel, and past the time in which secd tries a passive rule once."""
     us, them = hosts
     with Charon(them, log_level=2) as charon, Secd(us, "", {"sec0": HOSTNAME}, "-v") as secd:
         charon.inner(INNER_THEM, INNER_US)
+        time.sleep(STARTING)
         yield Pair(us, them, secd, charon)
 
 

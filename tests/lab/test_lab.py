@@ -197,5 +197,5 @@ def test_nothing_stays_behind(number: signal.Signals) -> None:
             pass
     assert not Path(directory).exists()
     assert namespace not in run("ip", "netns", "list").stdout
-    wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), 2, "end of the sleeper")
+    wait_until(lambda: not Path(f"/proc/{pid}/exe").exists(), 15, "end of the sleeper")
     assert Path(directory).parent == Path(tempfile.gettempdir())

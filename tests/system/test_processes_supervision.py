@@ -307,7 +307,7 @@ def test_the_boot_files_are_loaded_before_it_is_ready_and_again_with_sighup(lab,
         host.write("/etc/ipsec.conf", RULE.format(n=2) + "nonsense\n", mode=0o600)
         os.kill(daemon.pid, signal.SIGHUP)
         daemon.wait_for(r"ipsecctl: /etc/ipsec.conf: 2: syntax error$")
-        daemon.wait_for(r"ipsecctl: failed \(status 1\)$")
+        daemon.wait_for(r"ipsecctl: failed \(status 1\)")
         assert [tunnel.connection.iface for tunnel in client.status()] == ["sec0", "sec1"]
         assert "not for the log" not in daemon.text()
 
