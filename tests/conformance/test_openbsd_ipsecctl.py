@@ -46,4 +46,4 @@ def test_ipsecctl_prints_what_openbsd_prints(name: str, monkeypatch: pytest.Monk
     with redirect_stdout(out), redirect_stderr(err):
         ipsecctl.main([FLAGS[_kind(name)], "-f", "-"])
     failing = _kind(name).endswith("fail")
-    assert (err.getvalue() + out.getvalue() if failing else out.getvalue()) == wanted
+    assert (err.getvalue() + out.getvalue() if failing else out.getvalue()) == wanted, err.getvalue()
