@@ -35,6 +35,7 @@ test: build peers ## every test that takes seconds (12 minutes at most)
 test-long: build peers ## the tests that take minutes: the figures and the guests
 	@tools/install guests
 	@tools/install strongswan6
+	cd engine/fuzz && cargo run --release --quiet --bin mutate -- --inputs 10000000
 	$(PY) -m pytest -m long
 
 check: build linters ## lint, types, import contracts, Rust formatting and lints

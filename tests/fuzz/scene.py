@@ -292,7 +292,7 @@ def check_bounds(node: Tapped) -> None:
     for session in ctx.sessions.values():
         sizes |= {
             f"{session.id} children": (len(session.sa.children), 32),
-            f"{session.id} recent": (len(session.sa.recent), 256),
+            f"{session.id} recent": (len(session.sa.recent), 2048),
             f"{session.id} used": (len(session.sa.used), 4096),
             f"{session.id} checkpoint": (len(session.saved), MAX_CHECKPOINT),
         }

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from secd.ike import retransmission
-from secd.ike.contract import Answer, InstalledSA, SAKind, SaveCheckpoint
+from secd.ike.contract import Answer, DropCheckpoint, InstalledSA, SAKind, SaveCheckpoint
 from secd.ike.retransmission import Flight
 from secd.ike.steps import Step, Unanswered
 from secd.ike.tunnel import Tunnel
@@ -192,7 +192,8 @@ class Machine:
         quick = session.sa.quick.get(message_id)
         if quick is None:
             unfinished = len(quick_mode.in_progress(session, ours=False))
-            if message_id not in session.sa.used and unfinished < quick_mode.MAX_AT_ONCE:
+            room = unfinished < quick_mode.MAX_AT_ONCE and len(session.sa.children) < quick_mode.MAX_PAIRS_ENDING
+            if message_id not in session.sa.used and room:
                 step = quick_mode.respond(self.ctx, session, tunnel, message)
                 self._run(session, f"quick {message_id}", lambda: step, message)
         elif retransmission.is_duplicate(quick.flight, message.data):
@@ -276,12 +277,22 @@ class Machine:
     def _keep(self, session: Session) -> None:
         if session.proven:  # a first message alone costs nobody anything, nor us a checkpoint
             data = _encode(session.sa)
-            if data != session.saved and len(data) <= MAX_CHECKPOINT:
+            if len(data) > MAX_CHECKPOINT:
+                self._outgrown(session)
+            elif data != session.saved:
                 session.saved = data
                 self.world.outbox.put(SaveCheckpoint(session.id, data))
         # What has just done all that was due is not due again at once, whatever its deadlines say.
         soonest = self.world.now + (TICK if session.id == self._done else 0.0)
         self.world.timers.set(session.id, max(lifecycle.deadline(session), soonest))
+
+    def _outgrown(self, session: Session) -> None:
+        """Too much has happened to keep an SA: what was kept is out of date, which is worse than nothing."""
+        if session.saved:
+            session.saved = b""
+            self.world.outbox.put(DropCheckpoint(session.id))
+        if session.sa.rekey_at is not None:
+            session.sa.rekey_at = self.world.now
 
     # -- tunnels come and go ------------------------------------------------------------------------------
 

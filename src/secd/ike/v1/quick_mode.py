@@ -45,8 +45,9 @@ LINGER = 90.0
 #: Quick modes at a time, and in the life of an ISAKMP SA (their message ids must not come again).
 MAX_AT_ONCE = 16
 MAX_IN_ALL = 4096
-#: Pairs of one tunnel.
+#: Pairs of one tunnel, and with those that are about to end: a peer that makes more is not answered for a while.
 MAX_PAIRS = 4
+MAX_PAIRS_ENDING = 24
 #: Seconds after a rekey at which the old pair is looked at, to be retired.
 RETIRE = 5.0
 #: Seconds for which the initiator of a rekey waits at most to see that the peer has the new pair, and between looks;
