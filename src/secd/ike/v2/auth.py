@@ -24,7 +24,21 @@ from secd.ike.endpoint import Endpoint
 from secd.ike.retransmission import fraction
 from secd.ike.steps import Step, Unanswered, reserve_spi
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import child, config, ending, exchange, explain, ids, pairs, ppk, proof, selectors, signing, suites
+from secd.ike.v2 import (
+    child,
+    config,
+    ending,
+    exchange,
+    explain,
+    ids,
+    mobike,
+    pairs,
+    ppk,
+    proof,
+    selectors,
+    signing,
+    suites,
+)
 from secd.ike.v2.context import Context, Message, Session, settings
 from secd.ike.v2.pairs import REKEY_INITIATOR, REKEY_RESPONDER, Material, Pair
 from secd.ike.v2.proof import Claim, Covered
@@ -81,7 +95,7 @@ def begin(ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript
     offered = child.alternatives(tunnel, key_exchange=False)
     payloads += signing.requests([tunnel])
     payloads += [*proofs, *config.request(tunnel), suites.offer(ProtocolId.ESP, spi.to_bytes(4, "big"), offered)]
-    payloads += [*selectors.offer(wanted.families), *ppk_payloads]
+    payloads += [*selectors.offer(wanted.families), *ppk_payloads, *mobike.supported(tunnel, None)]
     sa.endpoint, sa.local_id = where, local_id
     sa.phase = AuthSent(transcript, spi, keys if named is not None else None)
     sa.request = None
@@ -129,6 +143,7 @@ def take_answer(ctx: Context, session: Session, message: Message, chain: Chain) 
     for each in warnings:
         ctx.world.log_once(tunnel, "warning", "certificate", f"{peer}: {each}")
     establish(ctx, session, tunnel, who, chain)
+    mobike.note(session, tunnel, chain)
     config.take(ctx, session, tunnel, chain)
     _take_pair(ctx, session, tunnel, state, chain)
 
@@ -224,7 +239,9 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> S
     sa.fingerprint = tunnel.fingerprint
     older = pairs.newest(ctx, tunnel.name) is not None
     establish(ctx, session, tunnel, who, chain)
-    exchange.answer(ctx, session, message, [own_identity, *own_proofs, *config.answer(tunnel, chain), *body])
+    mobike.note(session, tunnel, chain)
+    extra = [*config.answer(tunnel, chain), *body, *mobike.supported(tunnel, chain)]
+    exchange.answer(ctx, session, message, [own_identity, *own_proofs, *extra])
     if pair is not None and older and pairs.newest(ctx, tunnel.name) is not None:
         pairs.hold(ctx, session, pair)
     elif pair is not None:
@@ -345,6 +362,7 @@ def establish(ctx: Context, session: Session, tunnel: Tunnel, who: Identity, cha
     """The peer has shown who it is: enter `Established`, and obey what it says beside."""
     now, sa = ctx.world.now, session.sa
     sa.phase = Established(now)
+    sa.began = sa.role
     sa.remote_id = who
     session.heard = now
     ctx.contacted.add(sa.endpoint.remote)

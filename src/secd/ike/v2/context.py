@@ -54,6 +54,7 @@ class Session:
         self.look_at: float | None = None  # when to look whether the peer is alive
         self.hurried = False
         self.probe = False  # it was quiet for long: ask
+        self.moved_to: Endpoint | None = None  # our address has changed, and the peer does not know
         self.group: str | None = None  # the group that the peer wants for the next pair
         self.ike_group = ""  # the same for new keys of the IKE SA
         self.exhausted = False  # the peer makes no more pairs: an IKE SA of its own is needed
@@ -211,6 +212,12 @@ class Context:
     def tunnel(self, session: Session) -> Tunnel | None:
         """The tunnel that `session` belongs to; None while it is not known."""
         return self.world.tunnels.get(session.sa.tunnel)
+
+    def roams(self, session: Session) -> bool:
+        """Whether our address may be another one than before (RFC 4555): the initiator's, which no rule fixes."""
+        tunnel, sa = self.tunnel(session), session.sa
+        free = tunnel is not None and tunnel.connection.local is None
+        return free and sa.established and sa.peer.mobike and sa.began == "initiator"
 
     def half_open(self) -> Iterator[Session]:
         """The sessions whose peer has not yet shown who it is."""

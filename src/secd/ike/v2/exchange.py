@@ -27,6 +27,8 @@ from secd.ike.wire.ikev2.payload import Payload
 FRAGMENT_MTU = 1280
 #: Octets of IPv6 and UDP headers, and the non-ESP marker.
 _HEADERS = {4: 20 + 8 + 4, 6: 40 + 8 + 4}
+#: How often a request goes from our address of before, when that may have changed.
+ROAM = 2
 #: Octets of one message out of fragments.
 MAX_MESSAGE = 64 * 1024
 
@@ -126,7 +128,10 @@ def repeat_request(ctx: Context, session: Session) -> bool:
     pause = float(wait) if wait else min(FIRST * 2.0**waiting.tries, LONGEST)
     waiting.tries += 1
     waiting.next = ctx.world.now + jitter(ctx.world.random, pause)
-    _send(ctx, session.sa.endpoint, waiting.sent)
+    where = session.sa.endpoint
+    if waiting.tries > ROAM and ctx.roams(session):  # from wherever the routing table says now (RFC 4555 §3.5)
+        where = Endpoint("", where.local_port, where.remote, where.remote_port)
+    _send(ctx, where, waiting.sent)
     ctx.touch(session)
     return True
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from secd.ike.v2 import ending, exchange, pairs
+from secd.ike.v2 import ending, exchange, mobike, pairs
 from secd.ike.v2.context import Context, Message, Session
-from secd.ike.v2.state import Child, CreateChild, DeleteChildren, DeleteIke, Purpose, RekeyIke
+from secd.ike.v2.state import Child, CreateChild, DeleteChildren, DeleteIke, Move, Probe, Purpose, RekeyIke
 from secd.ike.wire.iana import name_of
 from secd.ike.wire.ikev2.iana import NotifyType, ProtocolId
 from secd.ike.wire.ikev2.message import Chain
@@ -29,15 +29,23 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> N
             _told(ctx, session, each)
         elif each.notify_type == NotifyType.COOKIE2:
             payloads.append(NotifyPayload(NotifyType.COOKIE2, each.data))
+    payloads += mobike.update(ctx, session, message, chain)
     exchange.answer(ctx, session, message, [] if over else payloads)
     if over:
         end(ctx, session, over)
 
 
-def take_answer(ctx: Context, session: Session, purpose: Purpose) -> None:
+def take_answer(ctx: Context, session: Session, purpose: Purpose, message: Message, chain: Chain) -> None:
     """The peer has answered."""
     session.sa.request = None
-    if isinstance(purpose, DeleteChildren):
+    if isinstance(purpose, Move):
+        mobike.told(ctx, session, purpose, message, chain)
+    elif isinstance(purpose, Probe) and not mobike.answered(purpose, chain):
+        tunnel = ctx.tunnel(session)
+        if tunnel is not None:
+            text = f"{session.sa.endpoint.remote} does not bring back the cookie that proves where it is"
+            ctx.world.log_once(tunnel, "warning", "cookie-lost", text)
+    elif isinstance(purpose, DeleteChildren):
         ending.children_deleted(ctx, session, purpose.spis)
     elif isinstance(purpose, DeleteIke):
         if session.sa.children:

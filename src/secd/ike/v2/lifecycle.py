@@ -15,7 +15,7 @@ from secd.ike.endpoint import Endpoint
 from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2 import child as creation
-from secd.ike.v2 import ending, exchange, informational, initial, liveness, pairs, rekey, suites
+from secd.ike.v2 import ending, exchange, informational, initial, liveness, mobike, pairs, rekey, suites
 from secd.ike.v2.context import Context, Session, settings
 from secd.ike.v2.initial import Runner
 from secd.ike.v2.state import (
@@ -30,7 +30,6 @@ from secd.ike.v2.state import (
     Probe,
     Starting,
 )
-from secd.ike.wire.ikev2.iana import ExchangeType
 
 #: Seconds for which the responder of an IKE SA leaves asking for a pair to the initiator.
 COURTESY = 3.0
@@ -108,6 +107,7 @@ def _repeat(ctx: Context, runner: Runner, session: Session) -> None:
 def unanswered(ctx: Context, session: Session) -> None:
     """A request was repeated often enough: the peer is not there, and with it goes all (RFC 7296 §2.4)."""
     sa, tunnel = session.sa, ctx.tunnel(session)
+    ctx.locals.pop(sa.endpoint.remote, None)  # perhaps it is we who are not where we were
     if sa.established and tunnel is not None:
         asked = isinstance(sa.request.purpose, Probe) if sa.request is not None else False
         what = "questions whether it is there" if asked else "repeats of a request"
@@ -124,6 +124,7 @@ def unanswered(ctx: Context, session: Session) -> None:
 def gave_up(ctx: Context, session: Session) -> None:
     """Our attempt was not answered to its end."""
     tunnel, sa = ctx.tunnel(session), session.sa
+    ctx.locals.pop(sa.endpoint.remote, None)
     if tunnel is None or not session.initiator or isinstance(sa.phase, Closing | Closed):
         return
     where = f"{sa.endpoint.remote} port {sa.endpoint.remote_port}"
@@ -227,6 +228,10 @@ def next_request(ctx: Context, runner: Runner, session: Session) -> None:
     sa, now, tunnel = session.sa, ctx.world.now, ctx.tunnel(session)
     if not sa.established or sa.request is not None or ctx.world.steps.busy(session.id, "request"):
         return
+    if session.moved_to is not None:
+        where, session.moved_to = session.moved_to, None
+        mobike.tell(ctx, session, where)
+        return
     ends = [each for each in sa.children if each.delete_at is not None and each.delete_at <= now and not each.told]
     if ends:
         ending.delete_children(ctx, session, ends)
@@ -244,8 +249,7 @@ def next_request(ctx: Context, runner: Runner, session: Session) -> None:
     elif (due := _due(ctx, session)) is not None:
         _renew_child(ctx, runner, session, tunnel, due)
     elif session.probe:
-        session.probe = False
-        exchange.request(ctx, session, ExchangeType.INFORMATIONAL, [], Probe())
+        mobike.question(ctx, session)
 
 
 def _renew_ike(ctx: Context, runner: Runner, session: Session, tunnel: Tunnel) -> None:

@@ -21,6 +21,7 @@ from secd.ike.v2 import (
     initial,
     lifecycle,
     liveness,
+    mobike,
     pairs,
     rekey,
 )
@@ -266,6 +267,7 @@ class Machine:
         self._follow(session, message)
         rekey.confirm(self.ctx, session)
         if message.header.response:
+            mobike.arrived(self.ctx, session, message)
             self._answered(session, message, opened)
         else:
             self._asked(session, message, opened)
@@ -333,7 +335,7 @@ class Machine:
         elif isinstance(purpose, RekeyIke) and tunnel is not None:
             self._run(session, "response", rekey.take_answer(ctx, session, tunnel, purpose, chain))
         else:
-            informational.take_answer(ctx, session, purpose)
+            informational.take_answer(ctx, session, purpose, message, chain)
 
     def _run(self, session: Session, key: str, step: Step[None]) -> None:
         """Hand a message to its step, unless the one before it is still being worked on."""

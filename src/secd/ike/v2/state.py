@@ -208,7 +208,9 @@ class DeleteIke(_Secret, tag="delete-ike"):
 
 
 class Probe(_Secret, tag="probe"):
-    """An empty INFORMATIONAL: is the peer there?"""
+    """An INFORMATIONAL without a request: is the peer there?  `cookie` has to come back, if there is one."""
+
+    cookie: bytes = b""
 
 
 class Move(_Secret, tag="move"):
@@ -287,10 +289,10 @@ class Child(Struct):
 class IkeSA(Struct):
     """An IKE SA with everything that belongs to it.
 
-    `role` says who has begun this SA; after a rekey, who has begun the rekey.  `expires`: an unfinished one is given
-    up, an established one ends, a closing or closed one is forgotten.  `replaces`: begun to replace others of its
-    tunnel.  `successor`: id of the session that has replaced it by a rekey.  `assigned`: what the peer gives us by the
-    configuration payload.
+    `role` says who has begun this SA; after a rekey, who has begun the rekey; `began` is our role in the first one.
+    `expires`: an unfinished one is given up, an established one ends, a closing or closed one is forgotten.
+    `replaces`: begun to replace others of its tunnel.  `successor`: id of the session that has replaced it by a rekey.
+    `assigned`: what the peer gives us by the configuration payload.
     """
 
     spi_i: bytes
@@ -316,6 +318,7 @@ class IkeSA(Struct):
     peer: Peer = field(default_factory=Peer)
     initial_contact: bool = False
     replaces: bool = False
+    began: Role | None = None
     local_id: Identity | None = None
     remote_id: Identity | None = None
     children: list[Child] = field(default_factory=list)

@@ -1,0 +1,131 @@
+"""MOBIKE (RFC 4555): an initiator whose address changes takes its IKE SA and its pairs along.
+
+The initiator is who began the first IKE SA; after rekeys it still is.  Nobody tells us that our address has changed:
+a request that stays unanswered is repeated from whatever address the routing table chooses now.  If the answer
+comes to another address than before, that is ours from now on, and the peer is told (UPDATE_SA_ADDRESSES).
+
+As responder we go to where such a message came from, whose octets are authenticated but whose addresses are not: the
+peer is asked there at once, with a cookie that has to come back (COOKIE2).
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from msgspec.structs import replace
+
+from secd.ike.endpoint import Endpoint
+from secd.ike.tunnel import Tunnel
+from secd.ike.v2 import exchange, natd, pairs
+from secd.ike.v2.context import Context, Message, Session, settings
+from secd.ike.v2.state import Move, Nat, Probe
+from secd.ike.wire.ikev2.iana import ExchangeType, NotifyType
+from secd.ike.wire.ikev2.message import Chain
+from secd.ike.wire.ikev2.notify import NotifyPayload
+from secd.ike.wire.ikev2.payload import Payload
+
+COOKIE_OCTETS = 16
+
+
+def supported(tunnel: Tunnel, asked: Chain | None) -> list[Payload]:
+    """MOBIKE_SUPPORTED of an IKE_AUTH request, or of an answer to one that has it."""
+    wanted = settings(tunnel).mobike and (asked is None or asked.notification(NotifyType.MOBIKE_SUPPORTED) is not None)
+    return [NotifyPayload(NotifyType.MOBIKE_SUPPORTED)] if wanted else []
+
+
+def note(session: Session, tunnel: Tunnel, chain: Chain) -> None:
+    """Whether both sides can do it."""
+    said = chain.notification(NotifyType.MOBIKE_SUPPORTED) is not None
+    session.sa.peer.mobike = settings(tunnel).mobike and said
+
+
+# -- initiator --------------------------------------------------------------------------------------------
+
+
+def arrived(ctx: Context, session: Session, message: Message) -> None:
+    """An authentic answer: did it come to another address of ours?"""
+    here = message.datagram.local
+    if here != session.sa.endpoint.local and ctx.roams(session):
+        session.moved_to = replace(session.sa.endpoint, local=here)
+
+
+def tell(ctx: Context, session: Session, where: Endpoint) -> None:
+    """Tell the peer that we are at `where`."""
+    tunnel, sa = ctx.tunnel(session), session.sa
+    force = tunnel is not None and settings(tunnel).force_natt
+    was, sa.endpoint = sa.endpoint, where
+    payloads: list[Payload] = [NotifyPayload(NotifyType.UPDATE_SA_ADDRESSES)]
+    payloads += natd.payloads(ctx, sa, where, force=force)
+    cookie = ctx.world.random(COOKIE_OCTETS)
+    payloads.append(NotifyPayload(NotifyType.COOKIE2, cookie))
+    ctx.log(session, "moved", f"our address is {where.local} now, it was {was.local}")
+    exchange.request(ctx, session, ExchangeType.INFORMATIONAL, payloads, Move(where, cookie))
+
+
+def told(ctx: Context, session: Session, purpose: Move, message: Message, chain: Chain) -> None:
+    """The peer has answered: everything goes from the new address, in UDP if there is a NAT."""
+    refused = chain.notification(NotifyType.UNACCEPTABLE_ADDRESSES) or chain.notification(
+        NotifyType.UNEXPECTED_NAT_DETECTED
+    )
+    cookie = chain.notification(NotifyType.COOKIE2)
+    tunnel = ctx.tunnel(session)
+    if refused is not None or cookie is None or not hmac.compare_digest(cookie.data, purpose.cookie):
+        if tunnel is not None:
+            text = f"{session.sa.endpoint.remote} does not accept that we are at {purpose.endpoint.local} now"
+            ctx.world.log_once(tunnel, "warning", "move-refused", text)
+        return
+    _settle(ctx, session, tunnel, message.endpoint, chain)
+
+
+# -- responder --------------------------------------------------------------------------------------------
+
+
+def update(ctx: Context, session: Session, message: Message, chain: Chain) -> list[Payload]:
+    """The initiator is at another address: go there; gives what the answer says of addresses."""
+    sa, tunnel = session.sa, ctx.tunnel(session)
+    asked = chain.notification(NotifyType.UPDATE_SA_ADDRESSES) is not None
+    if not asked or tunnel is None or not sa.peer.mobike or sa.began != "responder" or not sa.established:
+        return []
+    if chain.notification(NotifyType.NO_NATS_ALLOWED) is not None and _nat(session, tunnel, message, chain).found:
+        return [NotifyPayload(NotifyType.UNEXPECTED_NAT_DETECTED)]
+    was, where = sa.endpoint, message.endpoint
+    _settle(ctx, session, tunnel, where, chain)
+    if where != was:
+        ctx.log(session, "peer-moved", f"the peer moved from {was.remote} to {where.remote} port {where.remote_port}")
+        session.probe = True
+    return [*natd.payloads(ctx, sa, where, force=settings(tunnel).force_natt)] if sa.nat.known else []
+
+
+def question(ctx: Context, session: Session) -> None:
+    """Ask whether the peer is there; where it can move, so that only who reads at its address can answer."""
+    session.probe = False
+    if not session.sa.peer.mobike:
+        exchange.request(ctx, session, ExchangeType.INFORMATIONAL, [], Probe())
+        return
+    cookie = ctx.world.random(COOKIE_OCTETS)
+    payload = NotifyPayload(NotifyType.COOKIE2, cookie)
+    exchange.request(ctx, session, ExchangeType.INFORMATIONAL, [payload], Probe(cookie))
+
+
+def answered(purpose: Probe, chain: Chain) -> bool:
+    """Whether the answer brings back our cookie, if there was one."""
+    if not purpose.cookie:
+        return True
+    cookie = chain.notification(NotifyType.COOKIE2)
+    return cookie is not None and hmac.compare_digest(cookie.data, purpose.cookie)
+
+
+# -- both -------------------------------------------------------------------------------------------------
+
+
+def _nat(session: Session, tunnel: Tunnel, message: Message, chain: Chain) -> Nat:
+    return natd.detect(session.sa, chain, message.endpoint, force=settings(tunnel).force_natt)
+
+
+def _settle(ctx: Context, session: Session, tunnel: Tunnel | None, where: Endpoint, chain: Chain) -> None:
+    """Everything of this IKE SA goes from and to `where`, in UDP or not as the NAT detection of `chain` says."""
+    force = tunnel is not None and settings(tunnel).force_natt
+    found = natd.detect(session.sa, chain, where, force=force)
+    if found.known:
+        session.sa.nat = found
+    pairs.move(ctx, session, where, udp=session.sa.nat.found)
