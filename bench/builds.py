@@ -41,8 +41,8 @@ class Static:
 
     def __exit__(self, *_: object) -> None:
         """Stop it."""
-        said, _ = self._process.communicate()
-        print("   ", " ".join(said.split()))
+        counted = self._process.communicate()[0]
+        print("   ", " ".join(counted.split()))
 
 
 def make(lab: Lab, number: int, binary: str, suite: Suite) -> Tunnel:

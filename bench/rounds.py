@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.measures import Measure, Sample
 from bench.tunnels import Tunnel
+from secd.lab.commands import LabError
 
 #: Share of the machine that others may have in a sample, and how often such a sample is taken again.
 FOREIGN = 0.15
@@ -42,10 +43,19 @@ class Contest:
         """The first undisturbed sample, or else the least disturbed."""
         tunnel.set_mtu(self.measure.mtu)
         taken: list[Sample] = []
-        for _ in range(1 + retries):
-            taken.append(self.measure.take(tunnel, self.measure.seconds * scale))
+        failed: LabError | None = None
+        for _ in range(1 + max(retries, 1)):
+            if len(taken) > retries:
+                break
+            try:
+                taken.append(self.measure.take(tunnel, self.measure.seconds * scale))
+            except LabError as error:  # a machine so busy that the load itself does not end
+                failed = error
+                continue
             if taken[-1].usage.foreign <= FOREIGN:
                 break
+        if not taken:
+            raise failed or LabError(f"{tunnel.name}: {self.measure.name} gave nothing")
         return min(taken, key=lambda sample: sample.usage.foreign)
 
     def values(self, index: int, name: str = "") -> list[float]:

@@ -41,6 +41,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// Whether it is a TCP flow's and ends with a full segment, without PSH.
+    pub fn is_open_tcp(&self) -> bool {
+        self.open && self.ip.protocol == TCP
+    }
+
     /// Octets of all its packets.
     pub fn octets(&self) -> u64 {
         if self.packets == 1 { self.ip.total as u64 } else { u64::from(self.packets * self.headers + self.payload) }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::mailbox::Queue;
 use crate::counters::{Counter, Shard};
-use crate::esp::coalesce::{Coalescer, MAX_PACKETS};
+use crate::esp::coalesce::{Coalescer, MAX_PACKETS, Run};
 use crate::esp::inner::Ip;
 
 /// Packets held at most: more than one train brings.
@@ -23,6 +23,11 @@ impl Delivery {
 
     pub fn is_full(&self) -> bool {
         self.coalescer.is_full()
+    }
+
+    /// Whether the last packet looks as if more of its flow were to come.
+    pub fn ends_amid_run(&self) -> bool {
+        self.coalescer.runs().last().is_some_and(Run::is_open_tcp)
     }
 
     /// Take a packet for the interface of `slot`.

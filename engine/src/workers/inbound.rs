@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
 
 use super::Shared;
 use super::deliver::Delivery;
@@ -14,13 +16,17 @@ use crate::esp::classify::{self, Class};
 use crate::esp::frame::Content;
 use crate::esp::{Opening, ecn, frame, inner, mss};
 use crate::events::Event;
-use crate::io::receive::{Datagram, Receiver};
+use crate::io::receive::{BATCH, Datagram, Receiver};
 use crate::io::socket::Socket;
 use crate::io::steer;
 use crate::sadb::sa::Sa;
 
 /// Batches from one socket before the next has its turn.
 const TURN: usize = 2;
+/// Datagrams of a batch of trains: what is received first is still near when its turn comes.
+const TRAINS: usize = 4;
+/// How long the rest of a bulk transfer is waited for where packets come one by one (protocol 50).
+const NAP: Duration = Duration::from_micros(30);
 /// Octets of a train that goes to its interface by itself: what is decrypted is then still near.
 const TRAIN: usize = 16 << 10;
 /// Octets of an IKE header (RFC 7296 §3.1): what is shorter is no IKE.
@@ -36,6 +42,10 @@ pub struct Inbound {
     /// Their SPI and outside.
     spi: u32,
     outside: Outside,
+    /// Whether the last batch was of trains.
+    trains: bool,
+    /// Whether the last batch of protocol 50 ended amid a bulk transfer.
+    bulk: bool,
 }
 
 /// What all packets of a batch are handled with.
@@ -71,6 +81,8 @@ impl Inbound {
             waiting: Vec::with_capacity(TOGETHER),
             spi: 0,
             outside: NOWHERE,
+            trains: false,
+            bulk: false,
         }
     }
 
@@ -85,18 +97,27 @@ impl Inbound {
         queues: &[Option<Queue>],
     ) {
         let counters = shared.counters.worker(worker);
+        let single = matches!(port, Port::Raw4 | Port::Raw6);
+        if single && self.bulk {
+            // Each packet by itself wakes its receiver, is delivered and acknowledged by itself.  While nobody waits
+            // the next ones gather.
+            thread::sleep(NAP);
+        }
         for _ in 0..TURN {
-            let got = match self.receiver.receive(socket) {
+            let limit = if self.trains && !single { TRAINS } else { BATCH };
+            let got = match self.receiver.receive(socket, limit) {
                 Ok(got) => got,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => continue, // an ICMP error about a packet sent; its turn is the error queue's
             };
             let context = Context { shared, counters, worker, queues, now_ms: shared.now_ms() };
+            let mut trains = false;
             for i in 0..got {
                 match self.receiver.datagram(i) {
                     Some(datagram) => {
                         self.datagram(&context, port, number, &datagram);
                         if datagram.place.len() >= TRAIN {
+                            trains = true;
                             self.open(&context);
                             self.delivery.flush(counters, self.receiver.arena(), queues);
                         }
@@ -105,7 +126,15 @@ impl Inbound {
                 }
             }
             self.open(&context);
+            if single {
+                self.bulk = self.delivery.ends_amid_run();
+            } else {
+                self.trains = trains;
+            }
             self.delivery.flush(counters, self.receiver.arena(), queues);
+            if got < limit {
+                break;
+            }
         }
     }
 
