@@ -7,14 +7,10 @@ from collections.abc import Iterator
 import pytest
 from ikectl_ends import THEM, US, Ends, policy, two_secds
 
-from secd.conf.iked import refuse
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Host, Lab
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif("signatures" in refuse.NOT_YET, reason="iked cannot check signatures yet"),
-]
+pytestmark = pytest.mark.root
 
 NAMES = ("here.example.com", "there.example.com")
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from secd.conf.addresses import Address
-from secd.conf.iked.rules import EAP, Policy, Signed
+from secd.conf.iked.rules import EAP, Policy
 
 _ROUTE_BASED = "this system is route-based"
 
 #: What iked cannot carry out yet: whoever builds one takes it out of here, and out of iked.conf(5)'s CAVEATS.
-NOT_YET = frozenset({"addke", "config", "ppk", "request", "signatures"})
+NOT_YET = frozenset({"addke", "config", "request"})
 
 
 def refusals(policy: Policy) -> Iterator[str]:
@@ -48,9 +48,7 @@ def _not_yet(policy: Policy) -> Iterator[str]:
     asked = (
         ("addke", any(each.additional for each in (*policy.ikesa, *policy.childsa)), "addke: leave it out"),
         ("config", any(item.provide for item in policy.config), "config: leave it out"),
-        ("ppk", policy.ppk is not None, "ppk: leave it out"),
         ("request", any(not item.provide for item in policy.config), "request: write the address into hostname.secN"),
-        ("signatures", isinstance(policy.auth, Signed), 'authentication by signatures: write psk "..."'),
     )
     for word, is_asked, text in asked:
         if is_asked and word in NOT_YET:
