@@ -146,7 +146,7 @@ class Connection(Struct, frozen=True):
     `local` and `peer` None mean any.  `aggressive_psk` is the explicit opt-in without which aggressive mode with a
     pre-shared key is refused.  `srcid` None: our own address.  `dstid` None: the peer's address, or anything when
     there is no `peer`, and for version 2 always: there the peer's identity is known before its key is needed.
-    `mode` silent is passive, and not even tried once (`set passive` of iked.conf).
+    `mode` silent is passive, and for version 1 not even tried once after a start (`set passive` of iked.conf).
 
     In a set, of the connections of version 2 that a peer's first message could belong to the last one is meant.
     """

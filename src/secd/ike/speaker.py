@@ -21,7 +21,7 @@ from secd.ike.wire.isakmp import major_version
 from secd.ike.world import World
 from secd.sadb.messages import Datagram, Expire, InterfaceChange, NewMapping
 
-#: Seconds after the first call within which passive tunnels are new because secd is, and so are tried once.
+#: Seconds after the first call within which passive tunnels of IKEv1 are new because secd is, and so are tried once.
 STARTING = 10.0
 
 
@@ -62,7 +62,7 @@ class Speaker:
                 tunnels[name].reconfigure(connection)
             else:
                 tunnels[name] = Tunnel(connection)
-                tunnels[name].restart(now, once=self._starting(now))
+                tunnels[name].restart(now, once=connection.version == 1 and self._starting(now))
             self._machine(tunnels[name]).ctx.tend(name)
         for each in (self._v1, self._v2):
             each.configured()

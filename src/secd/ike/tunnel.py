@@ -1,8 +1,8 @@
 """A tunnel: one connection, and what has become of it so far.  Nothing in here is kept across restarts.
 
 When it is not up, an active tunnel is tried at once, and then for ever after pauses of 2, 4, 8 .. 60 seconds with a
-quarter of jitter; without a pause if the peer was silent, since the attempt itself took its time.  A passive one whose
-peer's address is known is tried once after secd has started; a silent one is never tried.
+quarter of jitter; without a pause if the peer was silent, since the attempt itself took its time.  A passive one of
+IKEv1 whose peer's address is known is tried once after secd has started; of IKEv2, as iked(8) has it, never.
 """
 
 from __future__ import annotations

@@ -345,7 +345,7 @@ def _obstacle(tunnel: Tunnel) -> str:
 def _bring_up(ctx: Context, tunnel: Tunnel) -> None:
     """There is no usable pair: use one that was held back, else somebody has to be at work, or an attempt planned."""
     informational.activate_held(ctx, tunnel.name)
-    if _busy(ctx, tunnel) or not (tunnel.starts or tunnel.once):
+    if _busy(ctx, tunnel) or not tunnel.starts:
         tunnel.attempt_at = None
         return
     tunnel.plan(ctx.world.now, ctx.world.random)
