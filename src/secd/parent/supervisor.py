@@ -74,6 +74,7 @@ class Supervisor:
         self._first_ready = asyncio.Event()
         self._booting: asyncio.Task[None] | None = None
         self._boot_wanted = False
+        self._configurable = not options.boot
         self._sadb: Child[SadbToParent] | None = None
         self._iked: Child[IkedToParent] | None = None
         self._backoff = {"sadb": Backoff(), "iked": Backoff()}
@@ -260,11 +261,15 @@ class Supervisor:
     # -- configuration ------------------------------------------------------------------------------------
 
     def _configure(self) -> None:
-        """Tell iked the whole of it, and systemd how much it is."""
+        """Tell iked the whole of it, and systemd how much it is.
+
+        Not before the boot files are loaded: iked answers nobody until it has a configuration, and with half of one it
+        would refuse peers that the other half is for.
+        """
         self._notify(f"STATUS={self._loader.tunnels()} configured")
         self._log.verbose = self._loader.verbose
-        if not self._iked or not self._iked.ready:
-            return  # it is told when it is ready
+        if not self._configurable or not self._iked or not self._iked.ready:
+            return  # it is told when it is ready, or the boot files are in
         for message in self._loader.messages():
             self._iked.send(message)
 
@@ -278,6 +283,9 @@ class Supervisor:
         while self._boot_wanted:
             self._boot_wanted = False
             await boot.load(self._options.etc, self._log)
+        if not self._configurable:
+            self._configurable = True
+            self._configure()
 
     def _processes(self) -> tuple[ProcessStatus, ...]:
         children = [child for child in (self._sadb, self._iked) if child]
