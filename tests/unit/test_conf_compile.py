@@ -116,6 +116,59 @@ def test_a_name_stands_for_the_address_of_the_other_end_s_family(monkeypatch: py
     assert one("peer gw.example psk x").connection.peer == "2001:db8::1"
 
 
+def _resolver_that_says(error: OSError, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Make every look-up fail with `error`; the names that were asked for are given back."""
+    asked: list[str] = []
+
+    def fail(name: str, *_: object, **__: object) -> None:
+        asked.append(name)
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(addresses, "_known", {})
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (
+            socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+            "Temporary failure in name resolution",
+        ),
+        (OSError(24, "Too many open files"), "Too many open files"),
+    ],
+)
+def test_a_resolver_that_cannot_answer_is_not_the_file_s_fault(
+    error: OSError, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _resolver_that_says(error, monkeypatch)
+    rules = "ike interface sec0 peer gw.example psk x\nike interface sec1 peer gw.example psk y\n"
+    diagnostics = parse_text(rules).diagnostics
+    assert [str(each) for each in diagnostics.all] == [
+        f"stdin: {line}: cannot look up gw.example: {why}" for line in (1, 2)
+    ]
+    assert not diagnostics.blames_file
+    assert asked == ["gw.example"], "without a name server each question takes many seconds"
+
+
+def test_a_name_that_does_not_exist_is_told_as_openbsd_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _resolver_that_says(socket.gaierror(socket.EAI_NONAME, "Name or service not known"), monkeypatch)
+    for name in ("gw.example", "gw.invalid"):
+        diagnostics = parse_text(f"ike interface sec0 peer {name} psk x\n").diagnostics
+        assert [str(each) for each in diagnostics.all] == [
+            f"no IP address found for {name}",
+            "stdin: 1: could not parse host specification",
+        ]
+        assert diagnostics.blames_file
+    assert asked == ["gw.example"]
+
+
+def test_localhost_needs_no_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    _resolver_that_says(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), monkeypatch)
+    assert [str(each) for each in addresses.host("localhost")] == ["127.0.0.1", "::1"]
+
+
 def test_an_interface_stands_for_its_addresses() -> None:
     assert "127.0.0.1" in (interface_addresses("lo") or [])
     assert interface_addresses("lo0") == interface_addresses("lo")

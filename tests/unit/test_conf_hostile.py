@@ -28,6 +28,7 @@ from secd.control.messages import ToParent
 def _no_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here asks the network."""
     monkeypatch.setattr(addresses, "_ask", lambda name: [])
+    monkeypatch.setattr(addresses, "_known", {})
 
 
 @contextmanager

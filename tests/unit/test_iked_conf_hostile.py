@@ -33,6 +33,7 @@ NOWHERE = Path("/nonexistent/iked")
 def _no_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here asks the network, and nothing is refused because it is not built yet."""
     monkeypatch.setattr(addresses, "_ask", lambda name: [])
+    monkeypatch.setattr(addresses, "_known", {})
     monkeypatch.setattr(refuse, "NOT_YET", frozenset())
 
 

@@ -223,6 +223,18 @@ def test_a_command_line_that_cannot_be_meant_is_told(
     assert told.startswith(f"{message}usage: ipsecctl [-cdFkmnv] [-D macro=value] [-f file] [-i fifo] [-s modifier]\n")
 
 
+@pytest.mark.root
+def test_without_a_name_server_the_file_is_not_called_wrong(tmp_path: Path) -> None:
+    path = write(tmp_path, "ike interface sec0 peer gw.example psk x\n")
+    command = ["unshare", "-n", str(Path(sys.executable).parent / "ipsecctl"), "-nf", path]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines() == [
+        f"{path}: 1: cannot look up gw.example: Temporary failure in name resolution",
+        "ipsecctl: ipsec rules not loaded",
+    ]
+    assert done.returncode == 1
+
+
 def test_a_thousand_rules_are_checked_within_a_second_and_little_is_imported(tmp_path: Path) -> None:
     rules = "".join(
         f"ike interface sec{n} local 192.0.2.9 peer 10.0.{n >> 8}.{n & 255} \\\n"

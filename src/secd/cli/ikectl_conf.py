@@ -43,7 +43,7 @@ def run_conf(options: Options, command: str, words: Sequence[str]) -> bool:
     if command == "check":
         return _print_checked(options, wanted, parsed, compiled, diagnostics, good=good)
     if compiled is None or not good:
-        print(SYNTAX_ERROR if compiled is None else NOT_LOADED, file=sys.stderr)
+        print(SYNTAX_ERROR if parsed.diagnostics.blames_file else NOT_LOADED, file=sys.stderr)
         return False
     return load(wanted.path, compiled)
 

@@ -33,7 +33,7 @@ def rules(options: Options) -> bool:
     good = _print_rules(parsed, options) if options.verbose and not options.json else True
     verdict, compiled = "", None
     if parsed.diagnostics.errors:
-        verdict = SYNTAX_ERROR
+        verdict = SYNTAX_ERROR if parsed.diagnostics.blames_file else NOT_LOADED
     else:
         # -nv shows any file as OpenBSD's ipsecctl does; -n alone tells whether it can be loaded here.
         compiled = compile_rules(

@@ -26,15 +26,25 @@ class Address(Struct, frozen=True):
         return f"{self.address}/{self.prefix}" if self.network else self.address
 
 
+class LookUpError(Exception):
+    """Nobody can tell now what a name stands for; the text says why, for people."""
+
+
 ANY = (Address("0.0.0.0", 0, True, 4), Address("::", 0, True, 6))  # noqa: S104 - a network, not a socket to bind
 
 _FAMILIES = ((socket.AF_INET, 32), (socket.AF_INET6, 128))
+
+#: What getaddrinfo(3) says of a name that does not exist, or has no address; -5, EAI_NODATA, is not in every libc.
+_NO_SUCH_NAME = {socket.EAI_NONAME, -5, getattr(socket, "EAI_ADDRFAMILY", socket.EAI_NONAME)}
+#: RFC 6761 §6.3: known also without a resolver.
+_LOOPBACK = {"localhost": ["127.0.0.1", "::1"]}
 
 
 def host(text: str, prefix: int | None = None) -> tuple[Address, ...]:
     """Give every address that `text`, with `/prefix` if that is given, stands for; none if it stands for nothing.
 
-    `10.0.2/24` is 10.0.2.0/24.  Names are looked up at once; they have no prefix.
+    `10.0.2/24` is 10.0.2.0/24.  Names are looked up at once; they have no prefix.  Raises LookUpError when that fails
+    for another reason than that there is no such name.
     """
     if prefix is not None and "." in text and ":" not in text:
         text = _fill(text)
@@ -69,24 +79,37 @@ def _fill(text: str) -> str:
     return ".".join(octets + ["0"] * (4 - len(octets))) if all(octets) else text
 
 
-_known: dict[str, list[str]] = {}
+_known: dict[str, list[str] | LookUpError] = {}
 
 
 def _look_up(name: str) -> list[str]:
-    """Ask the resolver, once for each name."""
+    """Ask the resolver, once for each name: without a name server each question takes many seconds."""
     if name not in _known:
-        _known[name] = _ask(name)
-    return _known[name]
+        try:
+            _known[name] = _ask(name)
+        except LookUpError as error:
+            _known[name] = error
+    found = _known[name]
+    if isinstance(found, LookUpError):
+        raise found
+    return found
 
 
 def _ask(name: str) -> list[str]:
-    # Without a letter it is a mistyped address, which some resolvers would take for a short form of another.
-    if not any(c.isalpha() for c in name):
+    # Without a letter it is a mistyped address, which some resolvers would take for a short form of another; and of
+    # names below `invalid` there is none (RFC 6761 §6.4).
+    if not any(c.isalpha() for c in name) or name.endswith(".invalid"):
         return []
     try:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
-    except (OSError, ValueError):  # a name that is too long or no text at all is a ValueError
+    except ValueError:  # too long for a name, or no text at all
         return []
+    except OSError as error:
+        if name in _LOOPBACK:
+            return _LOOPBACK[name]
+        if isinstance(error, socket.gaierror) and error.errno in _NO_SUCH_NAME:
+            return []
+        raise LookUpError(f"cannot look up {name}: {error.strerror or error}") from error
     addresses = dict.fromkeys(str(answer[4][0]) for answer in answers)
     return [address for address in addresses if "%" not in address]
 

@@ -45,11 +45,14 @@ class Diagnostics:
         """Start with none."""
         self.all: list[Diagnostic] = []
         self.errors = 0
+        #: Whether an error is one of the file's, and not of what it was looked up with.
+        self.blames_file = False
 
-    def error(self, message: str, origin: Origin | None, hint: str = "") -> None:
+    def error(self, message: str, origin: Origin | None, hint: str = "", *, blames_file: bool = True) -> None:
         """Note an error; `TooManyErrors` once there are `MAX_ERRORS`."""
         self.all.append(Diagnostic(message, origin, "error", hint))
         self.errors += 1
+        self.blames_file |= blames_file
         if self.errors >= MAX_ERRORS:
             raise TooManyErrors
 

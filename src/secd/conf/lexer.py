@@ -76,9 +76,9 @@ class Lexer:
         """Where the reader stands."""
         return Origin(self._file.name, self.line)
 
-    def error(self, message: str, hint: str = "") -> None:
+    def error(self, message: str, hint: str = "", *, blames_file: bool = True) -> None:
         """Note an error where the reader stands."""
-        self._diagnostics.error(message, self.origin, hint)
+        self._diagnostics.error(message, self.origin, hint, blames_file=blames_file)
 
     def note(self, message: str) -> None:
         """Note a line that goes before an error."""

@@ -17,6 +17,8 @@ MAX_UNIT = 0xFFFFFFFF
 #: `sec` is the name of every interface here.
 _SEC = "sec"
 
+_NO_RESOLVER = "the name servers are those of /etc/resolv.conf; an address, or a line in /etc/hosts, needs none"
+
 
 class Definition(Struct, frozen=True):
     """A macro; `before` is how many rules stand in front of it."""
@@ -132,7 +134,11 @@ class Lines(Parser):
 
     def resolve(self, name: str, prefix: int | None = None) -> tuple[Address, ...]:
         """Give every address that a name stands for."""
-        found = addresses.host(name, prefix)
+        try:
+            found = addresses.host(name, prefix)
+        except addresses.LookUpError as error:
+            self.lexer.error(str(error), _NO_RESOLVER, blames_file=False)
+            raise RuleError from error
         if not found:
             self._no_host(name if prefix is None else f"{name}/{prefix}")
         return found
