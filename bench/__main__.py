@@ -37,8 +37,9 @@ FULL = [
     measures.FLOOD,
     measures.ECHO,
     measures.PING,
+    measures.FIRST,
 ]
-QUICK = [measures.TCP1, measures.TCP1_1280, measures.FLOOD, measures.ECHO, measures.PING]
+QUICK = [measures.TCP1, measures.TCP1_1280, measures.FLOOD, measures.ECHO, measures.PING, measures.FIRST]
 #: The one that compares address families, whose packets must fit into 1500 octets whatever is around them.
 FAMILIES = measures.TCP1_1280
 BEST = "best peer"
@@ -61,13 +62,13 @@ class Bench:
 
     def run(self, lab: Lab) -> None:
         """Make the tunnels and measure."""
-        ours = tunnels.secd(lab, OURS)
+        ours, self._negotiated = tunnels.secd(lab, OURS)
         theirs = [
             make(lab) for name, make in PEERS.items() if not self._options.against or name in self._options.against
         ]
-        for tunnel in [*ours, *theirs]:
+        for tunnel in [*ours, self._negotiated, *theirs]:
             tunnel.check()
-        self.say(f"{len(ours) + len(theirs)} tunnels are up")
+        self.say(f"{len(ours) + 1 + len(theirs)} tunnels are up")
         chosen = QUICK if self._options.quick else FULL
         for measure in [each for each in chosen if not self._options.only or each.name in self._options.only]:
             self._contest(measure, ours, theirs)
@@ -82,6 +83,8 @@ class Bench:
         if measure is FAMILIES:
             families = [by_suite[suite.text] for suite in (tunnels.OUTER6, tunnels.INNER6)]
             entrants = [main, *families] if self._options.quick else [main, *theirs, *families]
+        if measure is measures.FIRST:
+            entrants = [self._negotiated, *[each for each in theirs if each.up]]
         if self._options.suites:
             entrants = [each for each in entrants if each.name != "secd" or each.suite in self._options.suites]
         contest = Contest(measure, entrants)

@@ -6,6 +6,7 @@ import json
 import re
 import statistics
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -105,11 +106,15 @@ def _run(tunnel: Tunnel, *argv: str, seconds: float) -> str:
 
 
 def tcp(streams: int) -> Callable[[Tunnel, float], Sample]:
-    """Octets a second that arrive over so many TCP streams; with processor seconds a gigabyte."""
+    """Octets a second that arrive over so many TCP streams; with processor seconds a gigabyte.
+
+    iperf3 knows whole seconds only: to it a half is 0, and 0 is for ever.
+    """
 
     def take(tunnel: Tunnel, seconds: float) -> Sample:
         servers(tunnel)
-        argv = ["iperf3", "-c", tunnel.address, "-p", str(IPERF_PORT), "-P", str(streams), "-t", f"{seconds:g}", "-J"]
+        whole = str(max(1, round(seconds)))
+        argv = ["iperf3", "-c", tunnel.address, "-p", str(IPERF_PORT), "-P", str(streams), "-t", whole, "-J"]
         received: list[float] = []
 
         def run() -> float:
@@ -167,6 +172,29 @@ def ping(tunnel: Tunnel, seconds: float) -> Sample:
     return Sample(value, usage, {"p99": statistics.quantiles(times, n=100)[98], "lost": count - len(times)})
 
 
+def first(tunnel: Tunnel, seconds: float) -> Sample:
+    """Milliseconds from the command that brings the tunnel up to the first packet that has gone there and back."""
+    if not tunnel.up or not tunnel.down:
+        raise LabError(f"{tunnel.name} cannot be taken down and up")
+    servers(tunnel)
+    tunnel.down()
+    argv = tools.load("first", f"{tunnel.address}:{MIRROR_PORT}", "20")
+    prober = subprocess.Popen(tunnel.a.argv(*argv), stdout=subprocess.PIPE, text=True, env=environment())
+    try:
+        if not prober.stdout or prober.stdout.readline() != "ready\n":
+            raise LabError(f"{tunnel.name}: {argv[0]} did not start")
+        began = time.monotonic()
+        _, usage = _watched(tunnel, lambda: float(tunnel.up is not None and tunnel.up() is None))
+        said = prober.communicate(timeout=25)[0]
+    finally:
+        prober.kill()
+        prober.wait()
+    tunnel.mtu = 0  # the interface may be a new one
+    if not said:
+        raise LabError(f"{tunnel.name}: nothing came back in 20 s after it was brought up")
+    return Sample((float(said) - began) * 1000, usage)
+
+
 TCP1 = Measure("tcp-1-stream-mtu1420", "Mbit/s", 1420, tcp(1), 2.0)
 TCP4 = Measure("tcp-4-streams-mtu1420", "Mbit/s", 1420, tcp(4), 2.0)
 TCP1_1280 = Measure("tcp-1-stream-mtu1280", "Mbit/s", 1280, tcp(1), 2.0)
@@ -174,3 +202,4 @@ TCP4_1280 = Measure("tcp-4-streams-mtu1280", "Mbit/s", 1280, tcp(4), 2.0)
 FLOOD = Measure("flood-64", "packets/s", 1420, flood, 1.5)
 ECHO = Measure("echo-64-outstanding-48", "round trips/s", 1420, echo, 1.5)
 PING = Measure("ping", "microseconds", 1420, ping, 1.2, more_is_better=False)
+FIRST = Measure("up-to-first-packet", "milliseconds", 1420, first, 1.0, more_is_better=False)

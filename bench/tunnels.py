@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench import tools
@@ -42,6 +43,9 @@ class Tunnel:
     #: Inner packets beyond this size are dropped by the peer's own limits.
     mtu_limit: int = 65_535
     mtu: int = 0
+    #: Take it down, and give the command that brings it up, at end a.
+    down: Callable[[], object] | None = None
+    up: Callable[[], object] | None = None
 
     def set_mtu(self, mtu: int) -> None:
         """Set the MTU at both ends."""
@@ -102,23 +106,36 @@ PLAIN_ESP = Suite(udp=False)
 OUTER6, INNER6 = Suite(outer6=True), Suite(inner6=True)
 
 
-def secd(lab: Lab, suites: list[Suite], *, name: str = "secd") -> list[Tunnel]:
-    """Make secd on both ends, and a secN with static random keys for each of `suites`."""
+#: Rules for the one tunnel whose keys are negotiated.
+_NEGOTIATED = (
+    "ike {mode} interface sec{number} peer {peer} main auth hmac-sha2-256 enc aes-256 group modp2048 "
+    f'quick enc aes-256-gcm group none psk "{PSK}"\n'
+)
+
+
+def secd(lab: Lab, suites: list[Suite], *, name: str = "secd") -> tuple[list[Tunnel], Tunnel]:
+    """Make secd on both ends, and a secN with static random keys for each of `suites`, and one with IKE."""
     a, b = hosts(lab, name)
-    pairs = [inner() for _ in suites]
+    pairs = [inner() for _ in [*suites, None]]
+    last = len(suites)
     for host, here, there in ((a, 0, 1), (b, 1, 0)):
         files = {f"sec{i}": f"inet {pair[here]} 255.255.255.252 {pair[there]}\nup\n" for i, pair in enumerate(pairs)}
-        lab.on_exit(Secd(host, "", files))
+        lab.on_exit(Secd(host, _NEGOTIATED.format(mode="passive", number=last, peer=A) if host is b else "", files))
     for i, suite in enumerate(suites):
         install(a, b, f"sec{i}", 0x1000 + 2 * i, suite)
     tunnels = []
-    for i, (suite, ends4) in enumerate(zip(suites, pairs, strict=True)):
+    for i, (suite, ends4) in enumerate(zip(suites, pairs[:last], strict=True)):
         ends = (f"fd66::{i}:1", f"fd66::{i}:2") if suite.inner6 else ends4
         if suite.inner6:
             for host, mine in zip((a, b), ends, strict=True):
                 host.address(f"{mine}/112", f"sec{i}")
         tunnels.append(Tunnel("secd", version(), suite.text, a, b, f"sec{i}", *ends))
-    return tunnels
+    rule = _NEGOTIATED.format(mode="active", number=last, peer=B)
+    negotiated = Tunnel("secd", version(), "aes-256-gcm/esp/ikev1", a, b, f"sec{last}", *pairs[last])
+    negotiated.up = lambda: a.run("ipsecctl", "-f", "-", text=rule)
+    negotiated.down = lambda: a.run("ipsecctl", "-d", "-f", "-", text=rule)
+    negotiated.up()
+    return tunnels, negotiated
 
 
 def install(a: Host, b: Host, iface: str, spi: int, suite: Suite) -> None:
@@ -159,6 +176,8 @@ def wireguard(lab: Lab) -> Tunnel:
         host.address(mine, "wg0", peer=theirs)
         host.ip("link", "set", "wg0", "up")
         tunnel.daemons.append(daemon)
+    tunnel.down = lambda: a.ip("link", "set", "wg0", "down")
+    tunnel.up = lambda: a.ip("link", "set", "wg0", "up")
     return tunnel
 
 
@@ -178,8 +197,11 @@ def libipsec(lab: Lab) -> Tunnel:
         charons.append(charon)
     charons[0].initiate()
     # Its userspace ESP drops inner packets of more than 1400 octets.
-    return Tunnel("strongswan-libipsec", strongswan.version(), "aes-256-gcm/udp", a, b, strongswan.DEVICE, source,
-                  address, daemons=[charon.daemon for charon in charons], mtu_limit=1400)  # fmt: skip
+    return Tunnel(
+        "strongswan-libipsec", strongswan.version(), "aes-256-gcm/udp", a, b, strongswan.DEVICE, source, address,
+        daemons=[charon.daemon for charon in charons], mtu_limit=1400, down=charons[0].terminate,
+        up=charons[0].initiate,
+    )  # fmt: skip
 
 
 def openvpn(lab: Lab) -> Tunnel:
@@ -207,6 +229,7 @@ def openvpn(lab: Lab) -> Tunnel:
         tunnel.daemons.append(daemon)
     for daemon in tunnel.daemons:
         daemon.wait_for("Initialization Sequence Completed", 20)
+    tunnel.down, tunnel.up = tunnel.daemons[1].stop, tunnel.daemons[1].restart
     return tunnel
 
 

@@ -5,6 +5,7 @@
 //!     load flood ADDRESS:PORT OCTETS SECONDS                 send as fast as it goes
 //!     load mirror PORT                                       send everything back
 //!     load echo ADDRESS:PORT OCTETS OUTSTANDING SECONDS      keep that many on the way and count what returns
+//!     load first ADDRESS:PORT SECONDS                        knock until a mirror answers; prints CLOCK_MONOTONIC then
 //!
 //! Results go to standard output, as JSON.
 
@@ -13,6 +14,7 @@ mod forward;
 
 use std::error::Error;
 use std::io::Read;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -30,7 +32,8 @@ fn main() -> Outcome {
         ["flood", to, octets, seconds] => flood(to, octets.parse()?, seconds.parse()?),
         ["mirror", port] => mirror(port.parse()?),
         ["echo", to, octets, outstanding, seconds] => echo(to, octets.parse()?, outstanding.parse()?, seconds.parse()?),
-        _ => Err("usage: load forward|sink|flood|mirror|echo ..., see the head of main.rs".into()),
+        ["first", to, seconds] => first(to, seconds.parse()?),
+        _ => Err("usage: load forward|sink|flood|mirror|echo|first ..., see the head of main.rs".into()),
     }
 }
 
@@ -98,5 +101,30 @@ fn echo(to: &str, octets: usize, outstanding: usize, seconds: f64) -> Outcome {
     }
     let seconds = start.elapsed().as_secs_f64();
     println!("{{\"returned\": {returned}, \"lost\": {lost}, \"seconds\": {seconds}}}");
+    Ok(())
+}
+
+/// Nothing is sent before there is a route, and what is lost before the tunnel is up is sent anew.
+fn first(to: &str, seconds: f64) -> Outcome {
+    const EVERY: Duration = Duration::from_micros(500);
+    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    socket.set_read_timeout(Some(EVERY))?;
+    println!("ready");
+    let start = Instant::now();
+    while start.elapsed().as_secs_f64() < seconds {
+        let sent = socket.send_to(&[0x55; 64], to);
+        if sent.is_err() {
+            std::thread::sleep(EVERY);
+        } else if socket.recv(&mut [0; 128]).is_ok() {
+            // SAFETY: all zeros is a valid value, and the kernel writes to it.
+            let now = unsafe {
+                let mut now: libc::timespec = std::mem::zeroed();
+                libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now);
+                now
+            };
+            println!("{}.{:09}", now.tv_sec, now.tv_nsec);
+            return Ok(());
+        }
+    }
     Ok(())
 }
