@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from secd.lab.commands import LabError
+from secd.lab.pair import Version
 from secd.lab.proofs.evidence import Evidence
-from secd.lab.proofs.run import NAMES, prove, run, title
+from secd.lab.proofs.run import NAMES, OF_VERSION, prove, run, title
 
 pytestmark = pytest.mark.root
 
@@ -33,17 +34,22 @@ def check(evidence: Evidence) -> None:
         assert {(figure["lost"], figure["doubled"]) for figure in streams} == {(0, 0)}
 
 
+#: Every proof of each version, and those that are also run in short.
+ALL = [(ike, name) for ike, names in OF_VERSION.items() for name in names]
+SHORT = [(ike, name) for ike, name in ALL if ike == 1 or name in {"rekeys", "kills", "restarts", "reboots"}]
+
+
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("name", NAMES)
-def test_in_short(name: str) -> None:
-    check(prove(name, short=True))
+@pytest.mark.parametrize(("ike", "name"), SHORT)
+def test_in_short(ike: Version, name: str) -> None:
+    check(prove(name, short=True, ike=ike))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", NAMES)
-def test_in_full(name: str) -> None:
-    evidence = prove(name, short=False)
+@pytest.mark.parametrize(("ike", "name"), ALL)
+def test_in_full(ike: Version, name: str) -> None:
+    evidence = prove(name, short=False, ike=ike)
     check(evidence)
     if name == "rekeys":
         assert [figure["rekeys"] for figure in evidence.figures if "rekeys" in figure] == [100, 100]
@@ -53,7 +59,7 @@ def test_in_full(name: str) -> None:
 
 def test_every_proof_says_what_it_is_about() -> None:
     assert all(title(name)[0].isupper() or title(name).startswith("kill -9") for name in NAMES)
-    with pytest.raises(LabError, match="no proof is called nothing; there are: rekeys, "):
+    with pytest.raises(LabError, match="no proof of IKEv1 is called nothing; there are: rekeys, "):
         run(Console(), ["nothing"], short=True, json_file=None)
 
 
@@ -61,7 +67,7 @@ def test_what_was_shown_is_also_data(tmp_path: Path, monkeypatch: pytest.MonkeyP
     evidence = Evidence("rekeys", "Rekeys")
     evidence.figure("a [case]", rekeys=1, lost=0)
     evidence.check("a promise", passed=False, detail="[seen]")
-    monkeypatch.setattr("secd.lab.proofs.run.prove", lambda name, short: evidence)
+    monkeypatch.setattr("secd.lab.proofs.run.prove", lambda name, short, ike: evidence)
     with (tmp_path / "shown").open("w") as shown:
         status = run(Console(file=shown, width=100), ["rekeys"], short=True, json_file=tmp_path / "data.json")
     assert status == 1

@@ -40,13 +40,14 @@ def main(argv: list[str] | None = None) -> int:
         description="Run proofs, all or those named, and print their figures.  All in full take more than an hour.",
     )  # fmt: skip
     proofs.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(NAMES)}")
+    proofs.add_argument("--ike", type=int, choices=(1, 2), default=1, help="the version of IKE: 1, or 2")
     proofs.add_argument("--short", action="store_true", help="the versions that take seconds")
     proofs.add_argument("--json", type=Path, metavar="FILE", help="write figures and checks there as data")
     options = parser.parse_args(argv)
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
     try:
         if options.command == "prove":
-            return run(console, options.names, short=options.short, json_file=options.json)
+            return run(console, options.names, short=options.short, json_file=options.json, ike=options.ike)
         if options.command == "aws":
             return aws.connect(console, short=options.short, json_file=options.json)
         if options.command == "hub-and-spoke":

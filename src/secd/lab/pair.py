@@ -18,6 +18,7 @@ PSK = "correct horse battery staple"
 HOSTNAME = f"inet {INNER_US} 255.255.255.252 {INNER_THEM}\nup\n"
 
 Role = Literal["initiator", "responder"]
+Version = Literal[1, 2]
 
 
 def rule(
@@ -30,6 +31,18 @@ def rule(
     return f'ike {mode} interface {iface} local {US} peer {peer} {main} {quick} {ids} psk "{psk}"\n'
 
 
+def policy(role: Role, *, peer: str = THEM, ids: str = "", lifetime: int = 0) -> str:
+    """Write secd's iked.conf with one policy; `role` is secd's, `lifetime` both SAs' in seconds, 0 for the defaults."""
+    mode = "active" if role == "initiator" else "passive"
+    times = f"ikelifetime {lifetime} lifetime {lifetime}" if lifetime else ""
+    return (
+        f'set dpd_check_interval 10\nikev2 "sec0" {mode} from any to any local {US} peer {peer} '
+        "ikesa enc aes-256 prf hmac-sha2-256 auth hmac-sha2-256 group modp2048 "
+        "childsa enc aes-256 auth hmac-sha2-256 group modp2048 "
+        f'srcid {US} {ids or f"dstid {THEM}"} {times} psk "{PSK}" iface sec0\n'
+    )
+
+
 THEIRS = Tunnel(
     local=THEM, remote=US, psk=PSK, ike="aes256-sha256-modp2048", esp="aes256-sha256-modp2048", unique="replace"
 )
@@ -37,12 +50,13 @@ THEIRS = Tunnel(
 
 @dataclass
 class Pair:
-    """secd on `us`, charon on `them`."""
+    """secd on `us`, charon on `them`; `ike` is the version that `rule` and `theirs` are for."""
 
     us: Host
     them: Host
     secd: Secd
     charon: Charon
+    ike: Version = 1
 
     def negotiate(self, role: Role, ours: str, theirs: Tunnel) -> IkeSA:
         """Bring a tunnel up, secd in `role`; give what charon says of it."""
@@ -53,9 +67,25 @@ class Pair:
         self.secd.wait_up("sec0")
         return wait_until(self.charon.established, 5, "charon's IKE SA with a child")
 
+    def rule(self, role: Role, *, peer: str = THEM, ids: str = "", lifetime: int = 0) -> str:
+        """Write the usual rule of this version; `lifetime` is that of both SAs in seconds, 0 for the defaults."""
+        if self.ike == 2:
+            return policy(role, peer=peer, ids=ids, lifetime=lifetime)
+        suite = "auth hmac-sha2-256 enc aes-256 group modp2048" + (f" lifetime {lifetime}" if lifetime else "")
+        return rule(role, f"main {suite}", f"quick {suite}", peer=peer, ids=ids)
+
+    def theirs(self, **changes: object) -> Tunnel:
+        """Give charon's side of the usual tunnel of this version with `changes`."""
+        return theirs(version=self.ike, **changes)
+
     def load(self, rules: str) -> None:
-        """Load `rules` in place of those of before."""
-        self.secd.ipsecctl("-f", "-", text=rules)
+        """Load `rules` in place of those of before, as the boot file, which a restarted secd finds again."""
+        if self.ike == 2:
+            self.us.write("/etc/iked.conf", rules, mode=0o600)
+            self.us.run("ikectl", "load", "/etc/iked.conf")
+        else:
+            self.us.write("/etc/ipsec.conf", rules, mode=0o600)
+            self.secd.ipsecctl("-f", "/etc/ipsec.conf")
 
     def ping(self, count: int = 3) -> None:
         """See that packets pass both ways; raises when one of `count` is lost."""

@@ -32,7 +32,10 @@ CHARON = "/usr/lib/ipsec/charon"
 
 @dataclass(frozen=True)
 class Tunnel:
-    """One connection with one 0.0.0.0/0 child; times in seconds, 0 for never."""
+    """One connection with one 0.0.0.0/0 child; times in seconds, 0 for never.
+
+    `extra` adds to the connection or replaces parts of it, `secrets` to the secrets.
+    """
 
     local: str
     remote: str
@@ -49,6 +52,7 @@ class Tunnel:
     dpd_delay: int = 0
     dpd_timeout: int = 0
     dpd_action: Literal["clear", "restart", "trap"] = "clear"
+    close_action: Literal["none", "start", "trap"] = "none"
     ike_rekey: int = 14400
     child_rekey: int = 3600
     start: Literal["none", "start", "trap"] = "none"
@@ -57,12 +61,14 @@ class Tunnel:
     mark: int = 0
     replay_window: int = 0
     extra: Mapping[str, Value] = field(default_factory=dict)
+    secrets: Mapping[str, Value] = field(default_factory=dict)
 
     def connection(self) -> dict[str, Value]:
         """Give the connection as swanctl.conf has it."""
         child: dict[str, Value] = {
             "local_ts": "0.0.0.0/0", "remote_ts": "0.0.0.0/0", "esp_proposals": self.esp,
             "rekey_time": f"{self.child_rekey}s", "dpd_action": self.dpd_action, "start_action": self.start,
+            "close_action": self.close_action,
         }  # fmt: skip
         if self.child_rekey:
             child["rand_time"] = "0s"
@@ -132,6 +138,7 @@ class Charon:
     ) -> None:  # fmt: skip
         """Start it on `host` and load `tunnels`; `charon` overrides settings of strongswan.conf."""
         self.host, self.tunnels = host, tunnels
+        self._backend, self._log_level = backend, log_level
         host.write("/etc/strongswan.conf", strongswan_conf(backend, log_level, charon or {}))
         self._write(tunnels)
         self.daemon = Daemon(host, "charon", *self.command())
@@ -158,6 +165,11 @@ class Charon:
             self.tunnels = tunnels
             self._write(tunnels)
         self.swanctl("--load-all", "--clear")
+
+    def settings(self, **charon: Value) -> None:
+        """Override settings of strongswan.conf from now on, instead of those of before."""
+        self.host.write("/etc/strongswan.conf", strongswan_conf(self._backend, self._log_level, charon))
+        self.swanctl("--reload-settings")
 
     def swanctl(self, *argv: str, check: bool = True, timeout: float = 30) -> str:
         """Run swanctl(8) and give what it prints."""
@@ -250,7 +262,7 @@ def swanctl_conf(tunnels: Sequence[Tunnel]) -> str:
     for tunnel in tunnels:
         owner = tunnel.remote_id or tunnel.remote
         bound: dict[str, Value] = {} if owner == "%any" else {"id": owner}
-        secrets[f"ike-{tunnel.name}"] = {"secret": f'"{tunnel.psk}"', **bound}
+        secrets |= {f"ike-{tunnel.name}": {"secret": f'"{tunnel.psk}"', **bound}, **tunnel.secrets}
     return render({"connections": {tunnel.name: tunnel.connection() for tunnel in tunnels}, "secrets": secrets})
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from secd.lab.checks import Checks
+from secd.lab.pair import Version
 from secd.lab.probe import Stream
 
 Value = str | int | float
@@ -17,11 +18,12 @@ Value = str | int | float
 
 @dataclass
 class Evidence:
-    """Of one proof.  `short` is the version that takes seconds; `facts` hold what the figures depend on."""
+    """Of one proof.  `short` is the version that takes seconds, `ike` the version of IKE."""
 
     name: str
     title: str
     short: bool = False
+    ike: Version = 1
     checks: Checks = field(default_factory=Checks)
     figures: list[dict[str, Value]] = field(default_factory=list)
 
@@ -51,7 +53,7 @@ class Evidence:
     def data(self) -> dict[str, Any]:
         """Everything, for JSON."""
         return {
-            "name": self.name, "title": self.title, "short": self.short, "passed": self.checks.passed,
+            "name": self.name, "title": self.title, "short": self.short, "ike": self.ike, "passed": self.checks.passed,
             "facts": self.checks.facts, "figures": self.figures,
             "checks": [asdict(check) for check in self.checks.checks],
         }  # fmt: skip

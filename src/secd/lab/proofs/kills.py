@@ -9,7 +9,7 @@ from typing import Literal
 
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Lab, is_running
-from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role, rule, theirs
+from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role
 from secd.lab.probe import Probe
 from secd.lab.proofs import scene
 from secd.lab.proofs.evidence import Evidence
@@ -24,7 +24,7 @@ def prove(lab: Lab, evidence: Evidence) -> None:
     """Kill it in every role and with each of charon's rules for a second SA."""
     kills, lifetime = (2, 14) if evidence.short else (10, 60)
     roles: tuple[Role, ...] = ("initiator",) if evidence.short else ("initiator", "responder")
-    with scene.scene(lab) as pair:
+    with scene.scene(lab, evidence) as pair:
         for unique in UNIQUE[1:] if evidence.short else UNIQUE:
             for role in roles:
                 _kills(pair, evidence, role, kills=kills, lifetime=lifetime, unique=unique)
@@ -35,15 +35,14 @@ def _kills(
     pair: Pair, evidence: Evidence, role: Role, *, kills: int, lifetime: int, unique: Literal["no", "replace"]
 ) -> None:
     name = f"secd {role}, uniqueids {unique}"
-    suite = f"auth hmac-sha2-256 enc aes-256 group modp2048 lifetime {lifetime}"
-    before = pair.negotiate(role, rule(role, f"main {suite}", f"quick {suite}"), theirs(unique=unique))
+    before = pair.negotiate(role, pair.rule(role, lifetime=lifetime), pair.theirs(unique=unique))
     log = len(pair.charon.log())
     with Probe(pair.us, INNER_US, pair.them, INNER_THEM, rate=RATE) as probe:
         away = [_kill(pair) for _ in range(kills)]
         at_the_kills = pair.charon.log()[log:]
         after_kills = pair.charon.list_sas()
         taken_up = "IKE SAs taken up where they were: 1" in pair.secd.daemon.text()
-        wait_until(lambda: _all_new(pair, before), lifetime * 1.5, "a rekey of both phases", interval=0.3)
+        wait_until(lambda: _all_new(pair, before), lifetime * 1.5, "a rekey of both kinds", interval=0.3)
         after = scene.wait_single(pair)
         outbound, inbound = probe.stop()
     evidence.stream(f"{name}: secd to charon", outbound)
@@ -60,7 +59,7 @@ def _kills(
         f"IKE SAs {[sa.unique_id for sa in after_kills]}, SPIs {sorted(map(hex, scene.their_spis(after_kills)))}",
     )  # fmt: skip
     evidence.check(
-        f"{name}: the next rekey of each phase works", scene.cookies(after) != scene.cookies(before),
+        f"{name}: the next rekey of each kind of SA works", scene.cookies(after) != scene.cookies(before),
         f"charon's IKE SA {before.unique_id}, then {after.unique_id}",
     )  # fmt: skip
 

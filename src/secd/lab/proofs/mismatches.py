@@ -42,7 +42,7 @@ class Case:
 
 def prove(lab: Lab, evidence: Evidence) -> None:
     """Try every mismatch in every role in which it can be seen."""
-    with scene.scene(lab) as pair:
+    with scene.scene(lab, evidence) as pair:
         settled = time.monotonic() + STARTING
         for case in _cases():
             if not evidence.short or case.name in SHORT:
@@ -98,7 +98,7 @@ def _case(pair: Pair, evidence: Evidence, case: Case) -> None:
     name = f"{case.name}, secd {case.role}"
     log = len(pair.secd.daemon.text())
     pair.charon.load(case.theirs)
-    _load(pair, case.ours)
+    pair.load(case.ours)
     begun = time.monotonic()
 
     def said() -> str | None:
@@ -115,15 +115,10 @@ def _case(pair: Pair, evidence: Evidence, case: Case) -> None:
         if case.name not in {"no rule for this peer", "no way to the peer"}:  # which are no tunnel's, or not iked's
             reason = pair.secd.status()["sec0"]["reason"] or ""
             evidence.check(f"{name}: `sec status` says it too", reason and reason in (line or ""), reason)
-    _load(pair, "")
+    pair.load("")
     for sa in pair.charon.list_sas():
         pair.charon.swanctl("--terminate", "--ike-id", str(sa.unique_id), "--force", check=False)
     wait_until(lambda: not pair.charon.list_sas(), 5, "charon's end of all SAs")
-
-
-def _load(pair: Pair, rules: str) -> None:
-    pair.us.write(FILE, rules, mode=0o600)
-    pair.secd.ipsecctl("-f", FILE)
 
 
 #: What is wrong with a file, and what ipsecctl has to say of it on standard error.
@@ -138,7 +133,7 @@ FILES = {
 
 def _files(pair: Pair, evidence: Evidence) -> None:
     """A file with a mistake changes nothing; standard error says where it is."""
-    _load(pair, rule("responder"))
+    pair.load(rule("responder"))
     before = sorted(pair.secd.status())
     for name, (text, expected) in FILES.items():
         pair.us.write(FILE, text, mode=0o600)

@@ -28,7 +28,7 @@ CABLES = {"ours": (("us", "eth0"), ("middle", "eth0")), "the far one": (("middle
 def prove(lab: Lab, evidence: Evidence) -> None:
     """Try each against charon, with a router between."""
     us, middle, them = scene.cables(lab)
-    with scene.scene(lab, hosts=(us, them)) as pair:
+    with scene.scene(lab, evidence, hosts=(us, them)) as pair:
         pair.negotiate("initiator", rule("initiator"), theirs())
         for tunneldf in (True,) if evidence.short else (False, True):
             for cable in ("the far one",) if evidence.short else CABLES:

@@ -37,7 +37,7 @@ from secd.iked.logs import Logs
 from secd.ipc.channel import BlockingChannel
 from secd.lab.commands import LabError, wait_until
 from secd.lab.namespaces import Lab
-from secd.lab.pair import INNER_THEM, INNER_US, Pair, rule, theirs
+from secd.lab.pair import INNER_THEM, INNER_US, Pair
 from secd.lab.probe import Probe
 from secd.lab.proofs import scene
 from secd.lab.proofs.evidence import Evidence
@@ -55,9 +55,10 @@ RATE = 200
 
 def prove(lab: Lab, evidence: Evidence) -> None:
     """An hour of each trouble; then rekeys of a real iked with charon."""
-    for trouble in ("unreachable", "wrong key, initiator", "wrong key, responder"):
-        _hour(evidence, trouble)
-    with scene.scene(lab) as pair:
+    if evidence.ike == 1:
+        for trouble in ("unreachable", "wrong key, initiator", "wrong key, responder"):
+            _hour(evidence, trouble)
+    with scene.scene(lab, evidence) as pair:
         _memory(pair, evidence, 5 if evidence.short else 1000)
 
 
@@ -154,7 +155,7 @@ def _exchange(machines: dict[str, Machine], ours: Machine) -> int:
 
 def _memory(pair: Pair, evidence: Evidence, count: int) -> None:
     """Rekey by order, phase 2 and each tenth time phase 1, as fast as both sides do."""
-    pair.negotiate("initiator", rule("initiator"), theirs())
+    pair.negotiate("initiator", pair.rule("initiator"), pair.theirs())
     pid = pair.secd.processes()["iked"]
     with Probe(pair.us, INNER_US, pair.them, INNER_THEM, rate=RATE):  # a pair is used when the peer is seen to have it
         for number in range(WARM_UP if count > WARM_UP else 1):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Lab
-from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role, rule, theirs
+from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role
 from secd.lab.probe import Probe
 from secd.lab.proofs import scene
 from secd.lab.proofs.evidence import Evidence
@@ -42,7 +42,7 @@ def prove(lab: Lab, evidence: Evidence) -> None:
         Case("initiator; charon is away for 60 s", "initiator", 60.0, starts=False, limit=20.0),
         Case("responder; charon is away for 60 s", "responder", 60.0, starts=True, limit=NEGOTIATION),
     ]
-    with scene.scene(lab) as pair:
+    with scene.scene(lab, evidence) as pair:
         for case in cases[:1] if evidence.short else cases:
             _case(pair, evidence, case)
             pair.clear()
@@ -50,9 +50,12 @@ def prove(lab: Lab, evidence: Evidence) -> None:
 
 def _case(pair: Pair, evidence: Evidence, case: Case) -> None:
     name = f"secd {case.role}"
-    peer = theirs(start="start" if case.starts else "none")
-    pair.charon.load(peer)
-    pair.load(rule(case.role))
+    peer = pair.theirs(start="start" if case.starts else "none")
+    if case.role == "initiator":  # who begins comes last
+        pair.charon.load(peer)
+    pair.load(pair.rule(case.role))
+    if case.role == "responder":
+        pair.charon.load(peer)
     pair.secd.wait_up("sec0")
     before = wait_until(pair.charon.established, 10, "charon's tunnel")
     with Probe(pair.us, INNER_US, pair.them, INNER_THEM, rate=RATE if case.traffic else 1) as probe:

@@ -1,4 +1,4 @@
-"""A hundred rekeys under traffic: both phases, half of them begun by the peer, and not one packet lost."""
+"""A hundred rekeys under traffic: of both kinds of SA, half of them begun by the peer, and not one packet lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Lab
-from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role, rule, theirs
+from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role
 from secd.lab.probe import Probe
 from secd.lab.proofs import scene
 from secd.lab.proofs.evidence import Evidence
@@ -23,33 +23,33 @@ PATIENCE = 30.0
 class Seen:
     """What charon has had so far: IKE SAs by both their SPIs, pairs by theirs."""
 
-    isakmp: set[str] = field(default_factory=set)
+    ike: set[str] = field(default_factory=set)
     pairs: set[frozenset[int]] = field(default_factory=set)
 
     def note(self, sas: list[IkeSA]) -> bool:
         """Add what is there; say whether something was new."""
-        isakmp = {scene.cookies(sa) for sa in scene.established(sas)} - self.isakmp
+        ike = {scene.cookies(sa) for sa in scene.established(sas)} - self.ike
         pairs = {
             frozenset((int(child.spi_in, 16), int(child.spi_out, 16)))
             for sa in sas for child in sa.children if child.state == "INSTALLED"
         } - self.pairs  # fmt: skip
-        self.isakmp |= isakmp
+        self.ike |= ike
         self.pairs |= pairs
-        return bool(isakmp or pairs)
+        return bool(ike or pairs)
 
 
 def prove(lab: Lab, evidence: Evidence) -> None:
-    """Rekey in turn: ours and theirs, ESP SAs and ISAKMP SA."""
+    """Rekey in turn: ours and theirs, ESP SAs and IKE SA."""
     count = 4 if evidence.short else 100
     roles: tuple[Role, ...] = ("initiator",) if evidence.short else ("initiator", "responder")
-    with scene.scene(lab) as pair:
+    with scene.scene(lab, evidence) as pair:
         for role in roles:
             _rekeys(pair, evidence, role, count)
             pair.clear()
 
 
 def _rekeys(pair: Pair, evidence: Evidence, role: Role, count: int) -> None:
-    before = pair.negotiate(role, rule(role), theirs())
+    before = pair.negotiate(role, pair.rule(role), pair.theirs())
     drops = scene.drops(pair)
     seen = Seen()
     seen.note([before])
@@ -71,13 +71,13 @@ def _rekeys(pair: Pair, evidence: Evidence, role: Role, count: int) -> None:
     evidence.stream(f"secd {role}, secd to charon", outbound)
     evidence.stream(f"secd {role}, charon to secd", inbound)
     evidence.figure(
-        f"secd {role}", rekeys=count, isakmp_SAs=len(seen.isakmp), pairs=len(seen.pairs),
+        f"secd {role}", rekeys=count, ike_SAs=len(seen.ike), pairs=len(seen.pairs),
         pair_before=_words(before), pair_after=_words(after), new_drops=_difference(drops, scene.drops(pair)) or "none",
     )  # fmt: skip
     evidence.check(
         f"secd {role}: every rekey made something new",
-        len(seen.isakmp) == 1 + count // 2 and len(seen.pairs) == 1 + count // 2,
-        f"{len(seen.isakmp)} ISAKMP SAs, {len(seen.pairs)} pairs in {count} rekeys",
+        len(seen.ike) == 1 + count // 2 and len(seen.pairs) == 1 + count // 2,
+        f"{len(seen.ike)} IKE SAs, {len(seen.pairs)} pairs in {count} rekeys",
     )  # fmt: skip
     evidence.check(
         f"secd {role}: all SPIs changed, one pair at the end",
@@ -87,7 +87,7 @@ def _rekeys(pair: Pair, evidence: Evidence, role: Role, count: int) -> None:
 
 
 def _newest(pair: Pair) -> IkeSA:
-    """The ISAKMP SA that was made last: the one before is there for some seconds."""
+    """The IKE SA that was made last: the one before is there for some seconds."""
     return max(scene.established(pair.charon.list_sas()), key=lambda sa: sa.unique_id)
 
 

@@ -12,29 +12,40 @@ from dataclasses import dataclass
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Host, Lab
 from secd.lab.openbgpd import OpenBGPD
-from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role, rule, theirs
+from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role, Version
 from secd.lab.probe import Probe
 from secd.lab.proofs import scene
 from secd.lab.proofs.evidence import Evidence
-from secd.lab.strongswan import Tunnel
+from secd.lab.strongswan import Value
 
 #: Seconds within which an active or a passive tunnel with a known peer has to be back.
 LIMIT = 5.0
-#: What the peer's dead peer detection takes where it alone can notice: asked every second, given up after so many.
+#: Seconds that the peer's dead peer detection takes where it alone can notice, and charon's settings for it: of IKEv1
+#: it asks every second and gives up by itself, of IKEv2 when a question was sent five times.
 DPD_TIMEOUT = 6
+RETRANSMIT: dict[Version, dict[str, Value]] = {
+    1: {}, 2: {"retransmit_timeout": 1, "retransmit_base": 1, "retransmit_tries": 4},
+}  # fmt: skip
 RATE = 200
 HOLD_TIME = 90
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is done to which process, in which role; `limit` is how long the tunnel may be away."""
+    """What is done to which process, in which role."""
 
     name: str
     role: Role
     act: Callable[[Pair], None]
-    limit: float = LIMIT
     peer_any: bool = False
+
+    def waits(self, ike: Version) -> bool:
+        """Whether the peer has to begin: a passive policy of IKEv2 never does, a rule of IKEv1 once if it can."""
+        return self.peer_any or (ike == 2 and self.role == "responder")
+
+    def limit(self, ike: Version) -> float:
+        """How long the tunnel may be away, seconds."""
+        return LIMIT + (DPD_TIMEOUT if self.waits(ike) else 0)
 
 
 def prove(lab: Lab, evidence: Evidence) -> None:
@@ -46,21 +57,23 @@ def prove(lab: Lab, evidence: Evidence) -> None:
         Case("SIGTERM to sadb, secd responder", "responder", lambda pair: _signal_sadb(pair, signal.SIGTERM)),
         Case(
             "kill -9 of sadb, secd responder to `peer any`", "responder",
-            lambda pair: _signal_sadb(pair, signal.SIGKILL), limit=DPD_TIMEOUT + LIMIT, peer_any=True,
+            lambda pair: _signal_sadb(pair, signal.SIGKILL), peer_any=True,
         ),
         Case("secd restarted, secd initiator", "initiator", _restart),
         Case("secd restarted, secd responder", "responder", _restart),
     ]  # fmt: skip
-    with scene.scene(lab) as pair:
-        for case in cases[:2] if evidence.short else cases:
+    with scene.scene(lab, evidence, charon=RETRANSMIT[evidence.ike]) as pair:
+        for case in cases[: 3 - evidence.ike] if evidence.short else cases:
             _case(pair, evidence, case)
 
 
 def _case(pair: Pair, evidence: Evidence, case: Case) -> None:
-    ours = rule(case.role, peer="any") if case.peer_any else rule(case.role)
-    peer: Tunnel = theirs(dpd_delay=1, dpd_timeout=DPD_TIMEOUT, dpd_action="restart") if case.peer_any else theirs()
-    pair.charon.load(peer)
-    _load(pair, ours)
+    ours = pair.rule(case.role, peer="any") if case.peer_any else pair.rule(case.role)
+    limit, begins = case.limit(pair.ike), {"dpd_delay": 1, "dpd_timeout": DPD_TIMEOUT, "dpd_action": "restart"}
+    if pair.ike == 2:
+        begins["close_action"] = "start"
+    pair.charon.load(pair.theirs(**(begins if case.waits(pair.ike) else {})))
+    pair.load(ours)
     if case.role == "responder":
         pair.charon.initiate()
     pair.secd.wait_up("sec0")
@@ -75,7 +88,7 @@ def _case(pair: Pair, evidence: Evidence, case: Case) -> None:
             wait_until(lambda: min(probe.received()) > RATE / 2, 10, "traffic")
             case.act(pair)
             marks = probe.received()
-            wait_until(lambda: _both_more(probe.received(), marks), case.limit + 30, f"{case.name}: traffic both ways")
+            wait_until(lambda: _both_more(probe.received(), marks), limit + 30, f"{case.name}: traffic both ways")
             time.sleep(1)
             outbound, inbound = probe.stop()
         away = max(outbound.longest_gap, inbound.longest_gap) / 1000
@@ -87,20 +100,13 @@ def _case(pair: Pair, evidence: Evidence, case: Case) -> None:
         case.name, away_s=round(away, 2), sent=outbound.sent + inbound.sent, lost=outbound.lost + inbound.lost,
         bgp=f"{state}, {'the same session' if kept else 'another session'}",
     )  # fmt: skip
-    evidence.check(f"{case.name}: back within {case.limit:g} s", away <= case.limit, f"{away:.2f} s without a packet")
+    evidence.check(f"{case.name}: back within {limit:g} s", away <= limit, f"{away:.2f} s without a packet")
     evidence.check(
         f"{case.name}: the BGP session stays (hold time {HOLD_TIME} s)", kept, f"{state}, up for {age:.0f} s"
     )
     evidence.check(f"{case.name}: all SAs are new", not before & scene.our_spis(pair), "")
     evidence.check(f"{case.name}: one pair on both sides", scene.wait_single(pair), "")
-    _load(pair, "")
     pair.clear()
-
-
-def _load(pair: Pair, rules: str) -> None:
-    """Load rules as the boot file, which a restarted secd finds again."""
-    pair.us.write("/etc/ipsec.conf", rules, mode=0o600)
-    pair.secd.ipsecctl("-f", "/etc/ipsec.conf")
 
 
 def _signal_sadb(pair: Pair, number: signal.Signals) -> None:

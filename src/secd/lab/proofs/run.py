@@ -14,20 +14,26 @@ from rich.console import Console
 from secd.lab import secd, strongswan
 from secd.lab.commands import LabError
 from secd.lab.namespaces import Lab
+from secd.lab.pair import Version
 from secd.lab.proofs.evidence import Evidence
 
 #: Each is a module here with a function `prove(lab, evidence)`; the first line of its text says what it is about.
 NAMES = ("rekeys", "kills", "restarts", "weather", "mismatches", "reboots", "paths", "quiet")
+#: Those that there are of each version of IKE.
+OF_VERSION: dict[Version, tuple[str, ...]] = {
+    1: NAMES,
+    2: ("rekeys", "kills", "restarts", "weather", "reboots", "quiet"),
+}
 
 
-def prove(name: str, *, short: bool) -> Evidence:
+def prove(name: str, *, short: bool, ike: Version = 1) -> Evidence:
     """Run one proof; what keeps it from running to its end is a failed check."""
     module = importlib.import_module(f"secd.lab.proofs.{name}")
-    evidence = Evidence(name, title(name), short=short)
+    evidence = Evidence(name, title(name), short=short, ike=ike)
     evidence.checks.facts |= {
         "peer": strongswan.version() + " (charon, kernel-libipsec)", "our side": secd.version(),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "command": f"sec lab prove {'--short ' if short else ''}{name}",
+        "command": f"sec lab prove {'--short ' if short else ''}--ike {ike} {name}",
         "machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start",
     }  # fmt: skip
     begun = time.monotonic()
@@ -50,14 +56,14 @@ def title(name: str) -> str:
     return (module.__doc__ or name).splitlines()[0]
 
 
-def run(console: Console, names: Sequence[str], *, short: bool, json_file: Path | None) -> int:
+def run(console: Console, names: Sequence[str], *, short: bool, json_file: Path | None, ike: Version = 1) -> int:
     """Run these proofs, or all; give the exit status: 0 when every check passed."""
-    if unknown := [name for name in names if name not in NAMES]:
-        raise LabError(f"no proof is called {', '.join(unknown)}; there are: {', '.join(NAMES)}")
+    if unknown := [name for name in names if name not in OF_VERSION[ike]]:
+        raise LabError(f"no proof of IKEv{ike} is called {', '.join(unknown)}; there are: {', '.join(OF_VERSION[ike])}")
     proofs = []
-    for name in names or NAMES:
-        console.rule(f"{name}: {title(name)}", align="left")
-        evidence = prove(name, short=short)
+    for name in names or OF_VERSION[ike]:
+        console.rule(f"{name}, IKEv{ike}: {title(name)}", align="left")
+        evidence = prove(name, short=short, ike=ike)
         evidence.show(console)
         console.print(evidence.checks.facts_table())
         proofs.append(evidence)

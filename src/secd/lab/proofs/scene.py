@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Host, Lab
 from secd.lab.pair import HOSTNAME, INNER_THEM, INNER_US, THEM, US, Pair
+from secd.lab.proofs.evidence import Evidence
 from secd.lab.secd import Secd
-from secd.lab.strongswan import Charon, IkeSA
+from secd.lab.strongswan import Charon, IkeSA, Value
 
 ROUTER = "198.51.100.1"
 #: Seconds that both sides get to agree on one pair: a replaced one is drained first.
@@ -17,12 +18,17 @@ SETTLE = 90.0
 
 
 @contextmanager
-def scene(lab: Lab, *, hosts: tuple[Host, Host] | None = None, log_level: int = 1, peer: str = THEM) -> Iterator[Pair]:
-    """Start both daemons, without a tunnel, on `hosts`, or on two new ones with a cable between them."""
+def scene(
+    lab: Lab, evidence: Evidence, *, hosts: tuple[Host, Host] | None = None, charon: Mapping[str, Value] | None = None
+) -> Iterator[Pair]:
+    """Start both daemons, without a tunnel, on `hosts`, or on two new ones with a cable between them.
+
+    `charon` are settings of its strongswan.conf.
+    """
     us, them = hosts or cable(lab)
-    with Charon(them, log_level=log_level) as charon, Secd(us, "", {"sec0": HOSTNAME}, "-v") as secd:
-        charon.inner(INNER_THEM, INNER_US)
-        yield Pair(us, them, secd, charon)
+    with Charon(them, charon=charon) as peer, Secd(us, "", {"sec0": HOSTNAME}, "-v") as secd:
+        peer.inner(INNER_THEM, INNER_US)
+        yield Pair(us, them, secd, peer, evidence.ike)
 
 
 def cable(lab: Lab) -> tuple[Host, Host]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Host, Lab
-from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role, rule, theirs
+from secd.lab.pair import INNER_THEM, INNER_US, Pair, Role
 from secd.lab.probe import Probe
 from secd.lab.proofs import scene
 from secd.lab.proofs.evidence import Evidence
@@ -28,7 +28,7 @@ def prove(lab: Lab, evidence: Evidence) -> None:
     seeds, rekeys = ((1,), 1) if evidence.short else ((1, 2, 3, 4, 5), 4)
     roles = ROLES[1:] if evidence.short else ROLES
     us, middle, them = scene.cables(lab)
-    with scene.scene(lab, hosts=(us, them)) as pair:
+    with scene.scene(lab, evidence, hosts=(us, them)) as pair:
         for seed in seeds:
             for role in roles:
                 with Relay(middle, seed=seed) as weather:
@@ -49,8 +49,8 @@ def _tunnel(pair: Pair, evidence: Evidence, weather: Relay, role: Role, *, seed:
     name = f"secd {role}, seed {seed}"
     weather.set(BAD)
     begun = time.monotonic()
-    pair.charon.load(theirs())
-    pair.load(rule(role))
+    pair.charon.load(pair.theirs())
+    pair.load(pair.rule(role))
     if role == "responder":
         pair.charon.swanctl("--initiate", "--child", "sec0", "--timeout", "80", check=False, timeout=90)
     pair.secd.wait_up("sec0", timeout=PATIENCE)
