@@ -254,14 +254,12 @@ def test_everything_that_is_wrong_with_a_policy_is_told_at_once():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("ikesa group curve25519 addke1 mlkem768 psk x", "addke: not available yet: leave it out"),
-        ("childsa group ecp256 addke1 mlkem768 psk x", "addke: not available yet: leave it out"),
         ("psk x config address 10.0.0.2", "config: not available yet: leave it out"),
         ("psk x request address any", "request: not available yet: write the address into hostname.secN"),
     ],
 )
 def test_what_iked_cannot_do_yet_is_refused(monkeypatch: pytest.MonkeyPatch, words: str, told: str):
-    for word in ("addke", "config", "request"):
+    for word in ("config", "request"):
         monkeypatch.setattr(refuse, "NOT_YET", frozenset({word}))
         if told.startswith(word):
             assert errors(f"ikev2 {ANY} {words} iface sec0\n") == [f"stdin: 1: {told}"]

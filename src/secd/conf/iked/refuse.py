@@ -13,7 +13,7 @@ from secd.conf.iked.rules import EAP, Policy
 _ROUTE_BASED = "this system is route-based"
 
 #: What iked cannot carry out yet: whoever builds one takes it out of here, and out of iked.conf(5)'s CAVEATS.
-NOT_YET = frozenset({"addke", "config", "request"})
+NOT_YET = frozenset({"config", "request"})
 
 
 def refusals(policy: Policy) -> Iterator[str]:
@@ -46,7 +46,6 @@ def refusals(policy: Policy) -> Iterator[str]:
 def _not_yet(policy: Policy) -> Iterator[str]:
     """Say what will be possible: a tunnel that comes up without it would be worse than none."""
     asked = (
-        ("addke", any(each.additional for each in (*policy.ikesa, *policy.childsa)), "addke: leave it out"),
         ("config", any(item.provide for item in policy.config), "config: leave it out"),
         ("request", any(not item.provide for item in policy.config), "request: write the address into hostname.secN"),
     )

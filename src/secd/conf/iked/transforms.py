@@ -98,6 +98,8 @@ GROUPS = (
         for name in (canonical, f"grp{number}")
     ),
     Transform("sntrup761x25519", None, "group curve25519 addke1 mlkem768"),
+    Transform("mlkem512", None, "group mlkem768"),
+    Transform("grp35", None, "group mlkem768", "mlkem512"),
 )
 
 #: What iked(8) proposes when nothing is said, in its order.
