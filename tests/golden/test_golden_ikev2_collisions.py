@@ -39,7 +39,7 @@ def renew_ike(node: Node) -> None:
 def delete_child(node: Node) -> None:
     """End the pair."""
     machine = node.speaker._v2
-    found = pairs.newest(machine.ctx, "sec0")
+    found = machine.ctx.newest_pair("sec0")
     assert found is not None
     pairs.end(machine.ctx, *found)
     machine.settle()
@@ -82,7 +82,7 @@ def play(first: str, second: str, order: str, loss: str, seed: int) -> str:
 
 def left(net: Network, alice: Node, bob: Node) -> str:
     """Whose IKE SA and whose pair are left, and its SPIs as Alice sees them."""
-    session, child = pairs.newest(alice.speaker._v2.ctx, "sec0") or (None, None)
+    session, child = alice.speaker._v2.ctx.newest_pair("sec0") or (None, None)
     assert session is not None
     assert child is not None
     assert matches(alice, bob), "the two sides do not fit"

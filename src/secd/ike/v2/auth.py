@@ -237,12 +237,12 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> S
     sa.keys = keys
     ctx.claim(session, tunnel.name)
     sa.fingerprint = tunnel.fingerprint
-    older = pairs.newest(ctx, tunnel.name) is not None
+    older = ctx.newest_pair(tunnel.name) is not None
     establish(ctx, session, tunnel, who, chain)
     mobike.note(session, tunnel, chain)
     extra = [*config.answer(tunnel, chain), *body, *mobike.supported(tunnel, chain)]
     exchange.answer(ctx, session, message, [own_identity, *own_proofs, *extra])
-    if pair is not None and older and pairs.newest(ctx, tunnel.name) is not None:
+    if pair is not None and older and ctx.newest_pair(tunnel.name) is not None:
         pairs.hold(ctx, session, pair)
     elif pair is not None:
         pairs.use(ctx, session, pair, after_send=True)

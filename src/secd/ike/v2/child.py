@@ -234,7 +234,7 @@ def respond_last(ctx: Context, session: Session, tunnel: Tunnel, pending: Pendin
     material = Material(agreed.nonce, pending.own_nonce, first, tuple(additional))
     spis = (int.from_bytes(pending.own_spi, "big"), int.from_bytes(agreed.spi, "big"))
     pair = pairs.make(ctx, session, tunnel, agreed.esp, spis=spis, material=material, ours=False)
-    older = pairs.newest(ctx, tunnel.name) is not None
+    older = ctx.newest_pair(tunnel.name) is not None
     exchange.answer(ctx, session, last.message, last.body)
     if older:
         pairs.hold(ctx, session, pair)
@@ -317,7 +317,7 @@ def accept(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain, *, key_
 
 def up(ctx: Context, session: Session, tunnel: Tunnel, child: Child) -> None:
     """A pair was agreed on: say so."""
-    renewed = any(each.usable and each is not child for _, each in pairs.all_of(ctx, tunnel.name))
+    renewed = any(each.usable and each is not child for _, each in ctx.pairs(tunnel.name))
     if renewed:
         tunnel.last_rekey = ctx.world.now
     tunnel.retries = 0

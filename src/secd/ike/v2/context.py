@@ -1,24 +1,23 @@
-"""The table of IKE SAs: by id, by our SPI, by what a stranger's first message names, and by tunnel."""
+"""An IKE SA at work, and the table of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from secd.ike import table
 from secd.ike.connection import IKEv2
-from secd.ike.contract import DropCheckpoint, Send
 from secd.ike.crypto.ikev2 import IkeKeys
 from secd.ike.crypto.ikev2_ciphers import MessageCipher, message_cipher
 from secd.ike.crypto.ikev2_messages import Reassembly
 from secd.ike.crypto.prfs import Prf, prf_named
 from secd.ike.endpoint import Endpoint
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2.state import Established, IkeSA
+from secd.ike.v2.state import Child, Established, IkeSA
 from secd.ike.v2.suites import IkeSuite
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.ikev2.message import HEADER_OCTETS, NO_SPI, Chain, Header, parse_payloads
 from secd.ike.world import World
-from secd.sadb.messages import Datagram, Direction
 
 #: Beginning of the ids of checkpoints made here; a change of their form changes it.
 PREFIX = "v2-"
@@ -95,95 +94,49 @@ class Session:
         return self.sa.role == "initiator"
 
 
+Runner = table.Runner[Session]
+
+
 @dataclass(frozen=True, slots=True)
-class Message:
+class Message(table.Received[Header]):
     """A datagram with its header read."""
-
-    datagram: Datagram
-    header: Header
-
-    @property
-    def data(self) -> bytes:
-        """The whole datagram."""
-        return self.datagram.data
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The address that was hit and where from."""
-        datagram = self.datagram
-        return Endpoint(datagram.local, datagram.local_port, datagram.remote, datagram.remote_port)
 
     def clear(self) -> Chain:
         """The payloads of a message in clear."""
         return parse_payloads(self.header.next_payload, self.data[HEADER_OCTETS:])
 
 
-class Context:
-    """Every session."""
+class Context(table.Table[IkeSA, Session, Child]):
+    """Every session: by our SPI too, and by what a stranger's first message names."""
 
-    #: How many installations are remembered in case they are refused.
-    MAX_INSTALLS = 4096
     #: How many peers are remembered together with the address of ours that they are reached from.
     MAX_LOCALS = 1024
 
     def __init__(self, world: World) -> None:
         """Start without a session."""
-        self.world = world
-        self.sessions: dict[str, Session] = {}
-        self.touched: dict[str, Session] = {}
-        self.tended: set[str] = set()
-        self.contacted: set[str] = set()
-        self.installs: dict[int, tuple[str, int, Direction]] = {}
+        super().__init__(world)
         self.locals: dict[str, str] = {}
         self._by_spi: dict[bytes, Session] = {}
         self._by_first: dict[tuple[str, bytes], Session] = {}
-        self._by_tunnel: dict[str, dict[str, Session]] = {}
-
-    # -- the table ----------------------------------------------------------------------------------------
 
     def add(self, sa: IkeSA) -> Session:
         """A new session for `sa`."""
         session = Session(sa, self.world.now)
-        self.sessions[session.id] = session
         self._by_spi[sa.own_spi] = session
         if sa.role == "responder":
             self._by_first[sa.endpoint.remote, sa.spi_i] = session
-        self.claim(session, sa.tunnel)
-        self.touch(session)
+        self.enter(session)
         return session
 
-    def claim(self, session: Session, name: str) -> None:
-        """`session` belongs to the tunnel `name`; "": not known yet, or to none any more."""
-        self._by_tunnel.get(session.sa.tunnel, {}).pop(session.id, None)
-        session.sa.tunnel = name
-        self._by_tunnel.setdefault(name, {})[session.id] = session
-
-    def remove(self, session: Session) -> None:
-        """Forget `session`; its children must have been seen to."""
-        if self.sessions.pop(session.id, None) is None:
-            return
+    def _forget(self, session: Session) -> None:
         sa = session.sa
-        self.world.steps.cancel(session.id)
-        self.world.timers.set(session.id, None)
-        self._by_tunnel.get(sa.tunnel, {}).pop(session.id, None)
         self._by_spi.pop(sa.own_spi, None)
         for key in [key for key, value in self._by_first.items() if value is session and key[1] == sa.spi_i]:
             del self._by_first[key]
-        self.touched.pop(session.id, None)
-        self.tend(sa.tunnel)
-        if session.saved:
-            self.world.outbox.put(DropCheckpoint(session.id))
 
-    def touch(self, session: Session) -> None:
-        """`session` may have changed: look at its checkpoint, deadline and tunnel when the step ends."""
-        if session.id in self.sessions:
-            self.touched[session.id] = session
-            self.tend(session.sa.tunnel)
-
-    def tend(self, name: str) -> None:
-        """Look after the tunnel `name` when the step ends."""
-        if name:
-            self.tended.add(name)
+    def held_by(self, session: Session) -> list[Child]:
+        """The pairs that `session` holds."""
+        return session.sa.children
 
     def find(self, header: Header, remote: str) -> Session | None:
         """Whom a message is for: by our SPI, or by the first message that had none of ours."""
@@ -192,10 +145,6 @@ class Context:
         if header.responder_spi == NO_SPI:
             return self._by_first.get((remote, header.initiator_spi))
         return self._by_spi.get(header.responder_spi)
-
-    def of(self, name: str) -> list[Session]:
-        """The sessions of a tunnel, the oldest first."""
-        return sorted(self._by_tunnel.get(name, {}).values(), key=lambda session: session.sa.created)
 
     def newest(self, name: str) -> Session | None:
         """The session that new exchanges of a tunnel go through: established last, usable, and not about to end."""
@@ -208,10 +157,6 @@ class Context:
             and not each.sa.successor
         ]
         return max(usable, key=lambda session: session.since, default=None)
-
-    def tunnel(self, session: Session) -> Tunnel | None:
-        """The tunnel that `session` belongs to; None while it is not known."""
-        return self.world.tunnels.get(session.sa.tunnel)
 
     def roams(self, session: Session) -> bool:
         """Whether our address may be another one than before (RFC 4555): the initiator's, which no rule fixes."""
@@ -236,22 +181,3 @@ class Context:
         self.locals[remote] = local
         while len(self.locals) > self.MAX_LOCALS:
             del self.locals[next(iter(self.locals))]
-
-    # -- what is told -------------------------------------------------------------------------------------
-
-    def complain(self, tunnels: Sequence[Tunnel], code: str, text: str) -> None:
-        """Say once what keeps the peer, who is not authenticated, from using one of `tunnels`."""
-        for tunnel in tunnels[:1]:
-            if tunnel.is_news(code, text):
-                self.world.log_stranger("error", code, text, tunnel.name)
-        for tunnel in tunnels:
-            if tunnel.up_since is None:
-                tunnel.reason = text
-
-    def log(self, session: Session, code: str, text: str) -> None:
-        """A line about a session's tunnel, for the record."""
-        self.world.log("info", session.sa.tunnel, code, text)
-
-    def send(self, endpoint: Endpoint, data: bytes) -> None:
-        """A datagram goes out."""
-        self.world.outbox.put(Send(endpoint.local, endpoint.local_port, endpoint.remote, endpoint.remote_port, data))

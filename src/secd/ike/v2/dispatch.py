@@ -20,9 +20,8 @@ from secd.ike.v2 import (
     pairs,
     rekey,
 )
-from secd.ike.v2.context import Context, Message, Session
+from secd.ike.v2.context import Context, Message, Runner, Session
 from secd.ike.v2.cookies import Cookies
-from secd.ike.v2.initial import Runner
 from secd.ike.v2.state import AuthSent, Between, Closing, CreateChild, Established, InitAnswered, InitSent, RekeyIke
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import name_of

@@ -48,5 +48,5 @@ def fruitless(ctx: Context, session: Session, reason: str) -> None:
         found = pairs.find(ctx, sa.tunnel, spi_in=request.purpose.replaces)
         if found is not None and not found[1].replaced:
             found[1].rekey_at = ctx.world.now + child.REFUSED
-    if tunnel is not None and pairs.newest(ctx, sa.tunnel) is None:
+    if tunnel is not None and ctx.newest_pair(sa.tunnel) is None:
         tunnel.failed(reason, ctx.world.now, ctx.world.random)

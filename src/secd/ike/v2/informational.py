@@ -74,7 +74,7 @@ def end(ctx: Context, session: Session, why: str) -> None:
 
 def activate_held(ctx: Context, name: str) -> None:
     """The peer has ended what it has replaced: it receives on what it has put in the place."""
-    for holder, child in list(pairs.all_of(ctx, name)):
+    for holder, child in list(ctx.pairs(name)):
         if child.outbound is not None:
             pairs.activate(ctx, holder, child)
 
@@ -98,7 +98,7 @@ def _end_pair(ctx: Context, session: Session, child: Child) -> None:
     renewing = request is not None and isinstance(request.purpose, CreateChild)
     if tunnel is not None:
         ctx.log(session, "child-deleted", f"the peer has deleted SPI 0x{child.spi_out:08x}")
-        others = any(each.usable or each.outbound for _, each in pairs.all_of(ctx, tunnel.name) if each is not child)
+        others = any(each.usable or each.outbound for _, each in ctx.pairs(tunnel.name) if each is not child)
         if tunnel.up_since is not None and not others and not renewing:
             tunnel.reason = "the peer has deleted the SAs"
     child.gone_at = ctx.world.now + ending.DRAIN

@@ -14,7 +14,6 @@ it is: errors are told to people, and at most end the attempt sooner.  What both
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -26,7 +25,7 @@ from secd.ike.endpoint import Endpoint
 from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel, origin_for
 from secd.ike.v2 import between, exchange, explain, natd, signing, suites
-from secd.ike.v2.context import Context, Message, Session, settings
+from secd.ike.v2.context import Context, Message, Runner, Session, settings
 from secd.ike.v2.cookies import ASK, ASK_EACH, MOST, MOST_EACH, Cookies, load
 from secd.ike.v2.state import IkeSA, InitAnswered, InitSent, Nat, Opening, Peer, Starting, Transcript
 from secd.ike.v2.suites import Choice
@@ -48,13 +47,6 @@ REFUSED_LIMIT = 10.0
 MAX_STARTS = 6
 NONCE_OCTETS = 32
 VENDOR = b"secd"
-
-
-class Runner(Protocol):
-    """Begins steps that wait."""
-
-    def begin(self, session: Session, key: str, step: Step[None]) -> None:
-        """Run `step` to its first question."""
 
 
 # -- initiator --------------------------------------------------------------------------------------------

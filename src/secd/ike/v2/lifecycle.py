@@ -16,8 +16,7 @@ from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2 import child as creation
 from secd.ike.v2 import ending, exchange, informational, initial, liveness, mobike, pairs, rekey, suites
-from secd.ike.v2.context import Context, Session, settings
-from secd.ike.v2.initial import Runner
+from secd.ike.v2.context import Context, Runner, Session, settings
 from secd.ike.v2.state import (
     AuthSent,
     Between,
@@ -179,8 +178,8 @@ def _is_needed(ctx: Context, session: Session, child: Child) -> Step[None]:
 
     Of two that were made at once only the one with the lower SPIs goes by idleness, which both sides see alike.
     """
-    newest = pairs.newest(ctx, session.sa.tunnel)
-    usable = [each for _, each in pairs.all_of(ctx, session.sa.tunnel) if each.usable and each is not child]
+    newest = ctx.newest_pair(session.sa.tunnel)
+    usable = [each for _, each in ctx.pairs(session.sa.tunnel) if each.usable and each is not child]
     if newest is None or not usable or (newest[1] is child and not child.replaced):
         child.check_at, child.replaced = None, False
         return
@@ -261,7 +260,7 @@ def _renew_ike(ctx: Context, runner: Runner, session: Session, tunnel: Tunnel) -
 
 def _due(ctx: Context, session: Session) -> Child | None:
     """The pair that is to be renewed now; one that is not the newest of its tunnel is left to itself."""
-    newest = pairs.newest(ctx, session.sa.tunnel)
+    newest = ctx.newest_pair(session.sa.tunnel)
     for each in session.sa.children:
         if each.rekey_at is not None and each.rekey_at <= ctx.world.now:
             each.rekey_at = None
@@ -291,7 +290,7 @@ def tend(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
         liveness.schedule(ctx, session)
         if session.sa.established and session.sa.nat.here and session.keepalive_at is None:
             session.keepalive_at = ctx.world.now + nat.KEEPALIVE
-    pair = pairs.newest(ctx, tunnel.name)
+    pair = ctx.newest_pair(tunnel.name)
     _duplicates(ctx, tunnel, pair)
     if pair is not None and tunnel.up_since is None:
         ctx.world.log("info", tunnel.name, "up", f"{tunnel.connection.iface} is up")
@@ -311,7 +310,7 @@ def attempt(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
     tunnel.attempt_at = None
     ctx.tend(tunnel.name)
     newest = ctx.newest(tunnel.name)
-    if _busy(ctx, tunnel) or pairs.newest(ctx, tunnel.name) is not None:
+    if _busy(ctx, tunnel) or ctx.newest_pair(tunnel.name) is not None:
         return
     if newest is not None and not newest.exhausted:
         name, newest.group = newest.group, None
@@ -387,7 +386,7 @@ def _one_too_many(ctx: Context, newest: Session, other: Session) -> None:
 
 def _duplicates(ctx: Context, tunnel: Tunnel, newest: tuple[Session, Child] | None) -> None:
     """Pairs beside the newest: one that the other side made at the same time is one too many, others are looked at."""
-    for session, child in list(pairs.all_of(ctx, tunnel.name)):
+    for session, child in list(ctx.pairs(tunnel.name)):
         if newest is None or child is newest[1] or not child.usable or child.check_at is not None:
             continue
         rival = newest[1]

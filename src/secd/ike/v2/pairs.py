@@ -9,12 +9,12 @@ older pair to carry the traffic meanwhile, it is used at once, behind the answer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from msgspec.structs import replace
-
-from secd.ike.contract import AddSA, DeleteSA, UpdateSA
+from secd.ike import esp
+from secd.ike.contract import DeleteSA
 from secd.ike.crypto.ikev2 import child_keymat
 from secd.ike.endpoint import Endpoint
 from secd.ike.retransmission import fraction
@@ -22,7 +22,7 @@ from secd.ike.tunnel import Tunnel
 from secd.ike.v2.context import Context, Session, settings
 from secd.ike.v2.state import Child
 from secd.ike.v2.suites import EspSuite
-from secd.sadb.messages import SA, Direction, Lifetime, UdpEncap
+from secd.sadb.messages import SA, Lifetime
 
 #: What the initiator and the responder rekey at, as parts of the lifetime: apart, so that they rarely collide.
 REKEY_INITIATOR = (0.85, 0.90)
@@ -90,34 +90,18 @@ def make(
         rekey_at=now + limits.lifetime * part if limits.lifetime else None,
         lowest=min(material.ni, material.nr),
     )
-    hard = Lifetime(addtime=limits.lifetime, bytes=limits.lifetime_bytes)
-    soft = Lifetime(addtime=int(limits.lifetime * part), bytes=int(limits.lifetime_bytes * part))
-
-    def one(direction: Direction, keymat: bytes) -> SA:
-        inbound = direction == "in"
-        encryption_key, auth_key = algorithm.split(keymat)
-        return SA(
-            spi=spis[0] if inbound else spis[1],
-            direction=direction,
-            iface=tunnel.connection.iface,
-            source=where.remote if inbound else where.local,
-            destination=where.local if inbound else where.remote,
-            encryption=algorithm.encryption,
-            encryption_key=encryption_key,
-            auth=algorithm.auth,
-            auth_key=auth_key,
-            replay=tunnel.connection.replay,
-            esn=suite.esn,
-            udpencap=UdpEncap(where.local_port, where.remote_port) if sa.nat.found else None,
-            hard=hard,
-            soft=soft,
-            identity_source=sa.remote_id if inbound else sa.local_id,
-            identity_destination=sa.local_id if inbound else sa.remote_id,
-            checkpoint=session.id,
-        )
-
+    one = partial(
+        esp.make,
+        session,
+        tunnel,
+        algorithm,
+        esn=suite.esn,
+        udp=sa.nat.found,
+        hard=Lifetime(addtime=limits.lifetime, bytes=limits.lifetime_bytes),
+        soft=Lifetime(addtime=int(limits.lifetime * part), bytes=int(limits.lifetime_bytes * part)),
+    )
     out_keymat, in_keymat = (sent_by_initiator, sent_by_responder) if ours else (sent_by_responder, sent_by_initiator)
-    return Pair(child, one("in", in_keymat), one("out", out_keymat))
+    return Pair(child, one(in_keymat, direction="in", spi=spis[0]), one(out_keymat, direction="out", spi=spis[1]))
 
 
 # -- in and out of the data plane -------------------------------------------------------------------------
@@ -125,8 +109,8 @@ def make(
 
 def use(ctx: Context, session: Session, pair: Pair, *, after_send: bool = False) -> None:
     """Put both SAs of a pair in; `after_send`: the outbound one behind the datagrams of this step."""
-    _install(ctx, session, pair.inbound)
-    _install(ctx, session, pair.outbound, after_send=after_send)
+    esp.install(ctx, session, pair.inbound)
+    esp.install(ctx, session, pair.outbound, after_send=after_send)
     pair.child.installed = True
     session.sa.children.append(pair.child)
     ctx.touch(session)
@@ -134,7 +118,7 @@ def use(ctx: Context, session: Session, pair: Pair, *, after_send: bool = False)
 
 def hold(ctx: Context, session: Session, pair: Pair, *, redundant: bool = False) -> None:
     """Put the inbound SA of a pair in, and keep the outbound one back; of a `redundant` pair for ever."""
-    _install(ctx, session, pair.inbound)
+    esp.install(ctx, session, pair.inbound)
     if not redundant:
         pair.child.outbound = pair.outbound
         pair.child.activate_at = ctx.world.now + LOOK
@@ -147,32 +131,15 @@ def activate(ctx: Context, session: Session, child: Child) -> None:
     """The peer can receive: what was held back goes in."""
     outbound, child.outbound, child.activate_at = child.outbound, None, None
     if outbound is not None and not child.replaced and child.gone_at is None and child.delete_at is None:
-        where = child.endpoint
-        udp = UdpEncap(where.local_port, where.remote_port) if child.udp else None
-        _install(
-            ctx, session, replace(outbound, source=where.local, destination=where.remote, udpencap=udp)
-        )  # the peer may have moved since
+        esp.install(ctx, session, esp.outbound_at(outbound, child))
         child.installed = True
     ctx.touch(session)
-
-
-def _install(ctx: Context, session: Session, sa: SA, *, after_send: bool = False) -> None:
-    """Ask for `sa` to be installed; a refusal comes back by `ctx.installs`."""
-    number = ctx.world.steps.new_id()
-    ctx.installs[number] = (session.id, sa.spi, sa.direction)
-    while len(ctx.installs) > ctx.MAX_INSTALLS:
-        del ctx.installs[next(iter(ctx.installs))]
-    put = ctx.world.outbox.put_after_send if after_send else ctx.world.outbox.put
-    put(AddSA(number, sa))
 
 
 def discard_outbound(ctx: Context, session: Session, child: Child) -> None:
     """Nothing goes out through this pair any more."""
     child.outbound = child.activate_at = None
-    if child.installed:
-        child.installed = False
-        ctx.world.outbox.put(DeleteSA(child.spi_out, "out", child.endpoint.remote))
-    ctx.touch(session)
+    esp.discard_outbound(ctx, session, child)
 
 
 def remove(ctx: Context, session: Session, child: Child) -> None:
@@ -195,31 +162,11 @@ def end(ctx: Context, session: Session, child: Child) -> None:
 # -- which ------------------------------------------------------------------------------------------------
 
 
-def all_of(ctx: Context, name: str) -> Iterator[tuple[Session, Child]]:
-    """Every pair of a tunnel with the session that holds it."""
-    return ((session, child) for session in ctx.of(name) for child in session.sa.children)
-
-
-def newest(ctx: Context, name: str) -> tuple[Session, Child] | None:
-    """The usable pair of a tunnel that was made last: the one that is rekeyed, and that our traffic takes."""
-    usable = [(session, child) for session, child in all_of(ctx, name) if child.usable]
-    return max(usable, key=lambda pair: pair[1].created, default=None)
-
-
 def find(ctx: Context, name: str, *, spi_in: int = 0, spi_out: int = 0) -> tuple[Session, Child] | None:
     """The pair of a tunnel with this SPI of ours, or of the peer's."""
-    for session, child in all_of(ctx, name):
+    for session, child in ctx.pairs(name):
         if (spi_in and child.spi_in == spi_in) or (spi_out and child.spi_out == spi_out):
             return session, child
-    return None
-
-
-def find_inbound(ctx: Context, spi: int) -> tuple[Session, Child] | None:
-    """The pair of any tunnel whose inbound SPI this is."""
-    for session in ctx.sessions.values():
-        for child in session.sa.children:
-            if child.spi_in == spi:
-                return session, child
     return None
 
 
@@ -235,16 +182,8 @@ def move(ctx: Context, session: Session, to: Endpoint, *, udp: bool | None = Non
     """The peer, or we, are at `to` now: everything of this IKE SA goes there; `udp` if that has changed, too."""
     session.sa.endpoint = to
     for child in session.sa.children:
-        was, was_udp = child.endpoint, child.udp
-        child.udp = was_udp if udp is None else udp
-        if was == to and child.udp == was_udp:
-            continue
-        if not child.udp:  # outside of UDP there are no ports
-            to = Endpoint(to.local, to.local_port, to.remote, to.remote_port)
-        child.endpoint = to
-        ports = (to.local_port, to.remote_port) if child.udp else None
-        if not child.lost:
-            ctx.world.outbox.put(UpdateSA(child.spi_in, "in", was.local, to.remote, to.local, ports))
-        if child.installed:
-            ctx.world.outbox.put(UpdateSA(child.spi_out, "out", was.remote, to.local, to.remote, ports))
+        was = child.udp
+        child.udp = was if udp is None else udp
+        if child.endpoint != to or child.udp != was:
+            esp.redirect(ctx, child, to)
     ctx.touch(session)
