@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from tests.interop.fragments import Wire
 
 from secd.lab.commands import LabError, wait_until
 from secd.lab.namespaces import Lab
@@ -119,6 +120,16 @@ def test_ml_kem_after_a_first_exchange_and_at_renewals(
     assert pair.exchanged() == (names, names)
     rounds = len(names) - 1
     assert len(re.findall("parsed IKE_FOLLOWUP_KE", pair.charon.log())) - followed_up >= 4 * rounds
+
+
+@roles
+def test_what_no_datagram_holds_goes_in_fragments_between_the_first_exchange_and_ike_auth(
+    pair: IKEv2Pair, role: Role
+) -> None:
+    wire = Wire(pair.us)
+    ours = "enc aes-256-gcm prf hmac-sha2-384 group ecp384 addke1 mlkem1024"
+    pair.up(role, ours, "enc aes-256-gcm", "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024", "aes256gcm16")
+    assert wire.fragments() == (2, 2)
 
 
 @roles
