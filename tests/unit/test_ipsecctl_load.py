@@ -105,8 +105,10 @@ def test_a_file_replaces_the_rules_of_its_real_path(parent: Parent, tmp_path: Pa
 
 
 def test_d_deletes_the_rules_that_are_listed(parent: Parent, tmp_path: Path) -> None:
-    assert ipsecctl.main(["-d", "-f", write(tmp_path, RULE)]) == 0
-    assert parent.got[0].mode == "delete"
+    for options in (["-d", "-f"], ["-df"], ["-vdf"]):
+        parent.got.clear()
+        assert ipsecctl.main([*options, write(tmp_path, RULE)]) == 0
+        assert parent.got[0].mode == "delete"
 
 
 def test_manual_keys_become_an_sa_for_each_direction(parent: Parent, tmp_path: Path) -> None:
@@ -207,6 +209,8 @@ def _connections(number: int) -> list[Any]:
         ([], ""),
         (["-q"], "ipsecctl: unknown option -- q\n"),
         (["-f"], "ipsecctl: option requires an argument -- f\n"),
+        (["-df"], "ipsecctl: option requires an argument -- f\n"),
+        (["-d", "file"], "ipsecctl: unknown command line argument: file ...\n"),
         (["-s", "x"], "ipsecctl: Unknown show modifier 'x'\n"),
         (["-s", ""], "ipsecctl: Unknown show modifier ''\n"),
         (["-n", "file"], "ipsecctl: unknown command line argument: file ...\n"),

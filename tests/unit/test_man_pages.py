@@ -19,6 +19,7 @@ from secd.conf.iked.credentials import CredentialsError
 from secd.conf.ipsec.compile import compile_rules
 from secd.conf.ipsec.grammar import parse_text
 
+LABS = ("announcement", "aws", "hub-and-spoke", "prove")
 MAN = Path(__file__).parents[2] / "man"
 PAGES = sorted(MAN.glob("*.[1-9]"))
 
@@ -106,6 +107,21 @@ def test_the_examples_of_sec_are_commands_that_exist():
             assert ifconfig_settings(word for word in words[4:] if word != "create") or words[-1] == "create"
         elif words[1] == "sec":
             assert f"\n  {words[2]} " in help_
+
+
+def test_every_command_and_option_of_sec_is_in_its_manual():
+    text = (MAN / "sec.8").read_text()
+    commands = re.findall(r"^  ([a-z]+)  ", help_text(), re.MULTILINE)
+    assert len(commands) == 10
+    assert [name for name in commands if f"Cm {name}" not in text] == []
+    for name in (*(name for name in commands if name != "lab"), *(f"lab {each}" for each in LABS)):
+        command = [sys.executable, "-m", "secd.cli.sec", *name.split(), "--help"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        section = re.search(rf"^\.(?:It )?Cm {name}\b.*?(?=^\.(?:It (?:Xo|Cm)|El))", text, re.MULTILINE | re.DOTALL)
+        assert section, name
+        options = set(re.findall(r"(?<!\[)--[a-z]+", said)) - {"--help", "--check", "--verbose", "--all"}
+        shown = section[0].replace("Fl Fl ", "--")
+        assert [option for option in sorted(options) if option not in shown] == [], name
 
 
 def test_every_option_of_secd_is_in_its_manual():

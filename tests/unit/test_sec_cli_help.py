@@ -97,7 +97,7 @@ def test_netstart_checks_files_without_a_running_secd(tmp_path):
     (tmp_path / "hostname.sec1.bak").write_text("rubbish\n")
     for path in tmp_path.iterdir():
         path.chmod(0o640)
-    done = run("netstart", "-n", "--dir", str(tmp_path))
+    done = run("netstart", "-n", "--etc", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"sec netstart: {tmp_path}/hostname.sec1: no line `up`, so sec1 stays as it is; a new one is down",
@@ -145,9 +145,9 @@ def test_a_table_is_aligned_and_ends_each_line_with_its_last_word():
 
 
 def test_netstart_says_when_there_is_nothing_to_make(tmp_path: Path):
-    nowhere = run("netstart", "--dir", str(tmp_path / "typo"))
+    nowhere = run("netstart", "--etc", str(tmp_path / "typo"))
     assert (nowhere.returncode, nowhere.stderr) == (1, f"sec netstart: {tmp_path}/typo: no such directory\n")
-    empty = run("netstart", "--dir", str(tmp_path))
+    empty = run("netstart", "--etc", str(tmp_path))
     assert (empty.returncode, empty.stderr) == (
         0,
         f"sec netstart: there is no hostname.secN in {tmp_path}, so there is nothing to make: hostname.sec(5)\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from secd.cli import sec_checks as checks
 from secd.cli.output import FAILED, OK, CommandError, Parser, clean, print_json, style
@@ -22,11 +23,13 @@ def main(arguments: list[str]) -> int:
         "Check this host, secd and its tunnels; each line is a finding, and what to do about it.",
         "Exit codes: 0 nothing is bad, 1 something is, 2 usage.",
     )
-    parser.add_argument("--dir", default="/etc", help="where ipsec.conf and hostname.secN are (default: %(default)s)")
+    parser.add_argument("--etc", default="/etc", metavar="DIR", help="where the files are (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="as JSON, a list")
     options = parser.parse_args(arguments)
+    if not Path(options.etc).is_dir():
+        raise CommandError(f"{options.etc}: no such directory")
     findings: list[Finding] = []
-    for finding in examine(options.dir):
+    for finding in examine(options.etc):
         findings.append(finding)
         if not options.json:
             mark, colour = _MARKS[finding.level]

@@ -24,13 +24,11 @@ def main(arguments: list[str]) -> int:
         "A file with an error changes nothing, of any interface.  Exit codes: 0 done, 1 not or not all, 2 usage.",
     )
     parser.add_argument("interface", nargs="*", metavar="secN", help="these; without, all that have a file")
-    parser.add_argument(
-        "--dir", "--etc", default="/etc", metavar="DIRECTORY", help="where the files are (default: %(default)s)"
-    )
+    parser.add_argument("--etc", default="/etc", metavar="DIR", help="where the files are (default: %(default)s)")
     parser.add_argument("-n", "--check", action="store_true", help="check the files; change nothing")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell each thing that is changed")
     options = parser.parse_args(arguments)
-    directory = Path(options.dir)
+    directory = Path(options.etc)
     if not directory.is_dir():
         raise CommandError(f"{directory}: no such directory")
     files = read_files(directory, options.interface)
