@@ -36,7 +36,7 @@ MAX_MESSAGE = 64 * 1024
 # -- out --------------------------------------------------------------------------------------------------
 
 
-def header(session: Session, exchange: ExchangeType, message_id: int, *, response: bool = False) -> Header:
+def header(session: Session, exchange: int, message_id: int, *, response: bool = False) -> Header:
     """A header of `session`."""
     flags = (Flag.INITIATOR if session.initiator else 0) | (Flag.RESPONSE if response else 0)
     return Header(session.sa.spi_i, session.sa.spi_r, exchange, flags, message_id)
@@ -77,7 +77,7 @@ def answer_plain(ctx: Context, session: Session, message: Message, payloads: Seq
 
 def answer(ctx: Context, session: Session, message: Message, payloads: Sequence[Payload] = ()) -> None:
     """Answer a protected request, to where it came from; the answer is kept."""
-    head = header(session, ExchangeType(message.header.exchange), message.header.message_id, response=True)
+    head = header(session, message.header.exchange, message.header.message_id, response=True)
     _answer(ctx, session, message, _seal(ctx, session, head, payloads))
 
 
