@@ -333,10 +333,15 @@ def test_systemd_is_told_when_both_children_are_ready(host, tmp_path):
     ("setting", "message"),
     [
         ("mount -t tmpfs none /dev/net && exec {secd}", "/dev/net/tun is missing: `modprobe tun`"),
+        ("mount --bind /etc/passwd /dev/net/tun && exec {secd}", "/dev/net/tun is a plain file, not the TUN device "
+         "(character device 10:200): `rm -r /dev/net/tun; mknod -m 666 /dev/net/tun c 10 200`"),
+        ("mount --bind /dev/null /dev/net/tun && exec {secd} -n", "/dev/net/tun is character device 1:3, not the TUN "
+         "device (character device 10:200): "),
+        ("mount -t tmpfs none /dev/net && mkdir /dev/net/tun && exec {secd}", "/dev/net/tun is a directory, not the "),
         ("exec setpriv --bounding-set -net_admin --inh-caps -net_admin {secd}", "CAP_NET_ADMIN is missing"),
         ("exec setpriv --reuid 65534 --clear-groups {secd}", "cannot make the run directory"),
     ],
-)
+)  # fmt: skip
 def test_what_is_missing_is_said_in_one_line(host, setting, message):
     result = host.run("unshare", "--mount", "sh", "-c", setting.format(secd=SECD), check=False)
     assert result.returncode == 1

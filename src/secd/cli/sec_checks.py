@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import platform
 import re
 import socket
-import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -24,9 +22,9 @@ from secd.conf.hostname import HostnameError, read_hostname
 from secd.conf.hostname_settings import MTU_MIN, interface_unit
 from secd.conf.ipsec.compile import compile_rules
 from secd.conf.ipsec.grammar import parse_file
+from secd.parent import tun
 
 _CAPABILITIES = {10: "CAP_NET_BIND_SERVICE", 12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW"}
-_TUNGETFEATURES, _IFF_MULTI_QUEUE, _IFF_VNET_HDR = 0x800454CF, 0x0100, 0x4000
 _IP_MTU, _IPV6_MTU = 14, 24
 _TIME_ERROR = 5
 #: No clock that is right shows a time before this version was written (2026-01-01).
@@ -48,31 +46,13 @@ class Finding(Struct, frozen=True):
     advice: str = ""
 
 
-def tun_device(path: str = "/dev/net/tun") -> Iterator[Finding]:
+def tun_device() -> Iterator[Finding]:
     """The device that every sec interface is made of."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        advice = {
-            FileNotFoundError: f"modprobe tun; in a container pass it in (docker run --device {path})",
-            PermissionError: "become root, or let the container use it (device cgroup: c 10:200 rwm)",
-        }.get(type(error), "modprobe tun, and see dmesg")
-        yield Finding("bad", path, str(error.strerror), advice)
-        return
-    try:
-        features = struct.unpack("I", fcntl.ioctl(fd, _TUNGETFEATURES, bytes(4)))[0]
-    except OSError as error:
-        yield Finding("bad", path, f"not the TUN driver ({error.strerror})", f"rm {path}; mknod {path} c 10 200")
-        return
-    finally:
-        os.close(fd)
-    missing = [
-        n for n, bit in (("several queues", _IFF_MULTI_QUEUE), ("offloads", _IFF_VNET_HDR)) if not features & bit
-    ]
-    if missing:
-        yield Finding("bad", path, f"the driver has no {' and no '.join(missing)}", "run a kernel newer than 3.8")
+    fault = tun.fault()
+    if fault:
+        yield Finding("bad", tun.DEVICE, fault.text, fault.advice)
     else:
-        yield Finding("ok", path, "there, with queues and offloads")
+        yield Finding("ok", tun.DEVICE, "there, with queues and offloads")
 
 
 def rights() -> Iterator[Finding]:

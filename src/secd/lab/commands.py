@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from secd.parent import tun
+
 T = TypeVar("T")
 
 #: Debian keeps daemons where a user's PATH does not look.
@@ -101,12 +103,8 @@ def missing_rights() -> str | None:
     """Say in one line which right or device the lab needs and lacks here; None when it can run."""
     if os.geteuid() != 0:
         return "this needs root: it makes network namespaces (try `sudo make demo`)"
-    try:
-        os.close(os.open("/dev/net/tun", os.O_RDWR))
-    except FileNotFoundError:
-        return "/dev/net/tun is missing: `modprobe tun`, or give the container `--device /dev/net/tun`"
-    except OSError as error:
-        return f"/dev/net/tun cannot be opened: {error.strerror}"
+    if fault := tun.fault():
+        return str(fault)
     probe = subprocess.run(
         ["unshare", "--net", "--mount", "true"], capture_output=True, text=True, check=False, env=environment()
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from pathlib import Path
 
-from secd.parent.tun import DEVICE
+from secd.parent import tun
 
 _CAPABILITIES = {6: "CAP_SETGID", 7: "CAP_SETUID", 12: "CAP_NET_ADMIN"}
 _NET_BIND_SERVICE = (10, "CAP_NET_BIND_SERVICE")
@@ -15,23 +14,10 @@ _NET_BIND_SERVICE = (10, "CAP_NET_BIND_SERVICE")
 
 def missing(ike_port: int, natt_port: int) -> list[str]:
     """List what is missing, as lines for a person; empty when all is there."""
-    lines = [_tun(), *_capabilities(low_port=min(ike_port, natt_port) < _first_unprivileged_port())]
+    lines = [str(tun.fault() or ""), *_capabilities(low_port=min(ike_port, natt_port) < _first_unprivileged_port())]
     if not any(lines):
         lines += [_port(port) for port in (ike_port, natt_port)]
     return [line for line in lines if line]
-
-
-def _tun() -> str:
-    try:
-        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
-    except FileNotFoundError:
-        return (
-            f"{DEVICE} is missing: `modprobe tun`, or in a container pass the device in "
-            f"(`docker run --device {DEVICE}`)"
-        )
-    except OSError as error:
-        return f"{DEVICE} cannot be opened ({error.strerror}): run as root, with the device allowed in this container"
-    return ""
 
 
 def _capabilities(*, low_port: bool) -> list[str]:
