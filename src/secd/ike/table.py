@@ -107,6 +107,10 @@ class AtWork(Protocol):
     def sa(self) -> KeptSA:
         """The value that is kept."""
 
+    @property
+    def since(self) -> float:
+        """When it was established; never: infinity."""
+
 
 H = TypeVar("H")
 A = TypeVar("A", bound=KeptSA)

@@ -8,7 +8,7 @@ from secd.ike import esp, machine
 from secd.ike.contract import InstalledSA
 from secd.ike.steps import Unanswered
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import dataplane, dispatch, ending, failures, lifecycle
+from secd.ike.v2 import config, dataplane, dispatch, ending, failures, lifecycle, tending
 from secd.ike.v2.context import Context, Session
 from secd.ike.v2.cookies import Cookies
 from secd.ike.v2.state import Child, Closed, Closing, IkeSA, Starting
@@ -34,6 +34,17 @@ class Machine(machine.Machine[IkeSA, Session, Child]):
         self.ctx = Context(world)
         self._cookies = Cookies(world)
         super().__init__(self.ctx, _decode)
+
+    def configured(self) -> None:
+        """The tunnels are known."""
+        config.configured(self.ctx)
+        super().configured()
+
+    def _take_up(self, id_: str, sa: IkeSA, data: bytes) -> None:
+        name, established = sa.tunnel, sa.established
+        super()._take_up(id_, sa, data)
+        if established:
+            config.restored(self.ctx, sa, name)
 
     def receive(self, datagram: Datagram) -> None:
         """An IKEv2 message from anybody."""
@@ -77,10 +88,10 @@ class Machine(machine.Machine[IkeSA, Session, Child]):
         return lifecycle.deadline(self.ctx, session)
 
     def _attempt(self, tunnel: Tunnel) -> None:
-        lifecycle.attempt(self.ctx, self, tunnel)
+        tending.attempt(self.ctx, self, tunnel)
 
     def _tend(self, tunnel: Tunnel) -> None:
-        lifecycle.tend(self.ctx, self, tunnel)
+        tending.tend(self.ctx, self, tunnel)
 
     def _is_kept(self, session: Session) -> bool:
         return not isinstance(session.sa.phase, Starting)
