@@ -251,6 +251,9 @@ def _check(ctx: Context, session: Session, tunnel: Tunnel, spi_old: int) -> tupl
     renewing = sa.request is not None and isinstance(sa.request.purpose, RekeyIke)
     if renewing or sa.successor or sa.delete_at is not None or not sa.established:
         raise WireError("this IKE SA is being replaced or deleted", NotifyType.TEMPORARY_FAILURE)
+    if len(sa.children) >= pairs.MAX_PAIRS:
+        text = f"there are {len(sa.children)} pairs, those about to end included"
+        raise WireError(text, NotifyType.NO_ADDITIONAL_SAS)
     if not spi_old:
         return None
     old = pairs.find(ctx, tunnel.name, spi_out=spi_old)

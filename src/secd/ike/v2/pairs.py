@@ -31,6 +31,8 @@ REKEY_RESPONDER = (0.90, 0.95)
 #: an initiator has repeated its request for the last time.
 LOOK = 1.0
 PATIENCE = 65.0
+#: Pairs that an IKE SA may hold before the peer gets no more, those included that are about to end.
+MAX_PAIRS = 24
 
 
 @dataclass(frozen=True, slots=True)

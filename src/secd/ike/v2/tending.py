@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from secd.ike import nat, tending
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import aging, informational, liveness, requests, suites
+from secd.ike.v2 import aging, ending, informational, liveness, requests, suites
 from secd.ike.v2 import child as creation
 from secd.ike.v2.context import Context, Runner, Session, settings
 from secd.ike.v2.state import Established, InitSent, Starting
 
 
+#: IKE SAs of a tunnel beside the newest, those included that are about to end.
+MAX_SAS = 16
+
+
 def tend(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
     """Look at a tunnel after a step."""
     newest = ctx.newest(tunnel.name)
+    _make_room(ctx, tunnel, newest)
     _gather(ctx, tunnel, newest)
     for session in ctx.of(tunnel.name):
         requests.next_request(ctx, runner, session)
@@ -64,6 +69,13 @@ def _bring_up(ctx: Context, tunnel: Tunnel) -> None:
         tunnel.attempt_at = None
         return
     tending.plan(ctx, tunnel)
+
+
+def _make_room(ctx: Context, tunnel: Tunnel, newest: Session | None) -> None:
+    """Whoever has the keys may begin one IKE SA after the other: the oldest go, at once."""
+    held = [each for each in ctx.of(tunnel.name) if each is not newest]
+    for each in held[: max(0, len(held) - MAX_SAS)]:
+        ending.goodbye(ctx, each, repeat=False)
 
 
 def _gather(ctx: Context, tunnel: Tunnel, newest: Session | None) -> None:
