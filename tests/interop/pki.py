@@ -5,6 +5,12 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+#: Kinds of keys: pki(1)'s words.
+KINDS = {
+    "rsa2048": ("rsa", "--size", "2048"), "rsa3072": ("rsa", "--size", "3072"), "ecdsa256": ("ecdsa", "--size", "256"),
+    "ecdsa384": ("ecdsa", "--size", "384"), "ecdsa521": ("ecdsa", "--size", "521"), "ed25519": ("ed25519",),
+}  # fmt: skip
+
 
 class Pki:
     """Keys, two authorities and certificates, each made once."""
@@ -24,16 +30,16 @@ class Pki:
     def text(self, name: str) -> str:
         return Path(self.path(name)).read_text()
 
-    def key(self, name: str) -> str:
-        """A private key in PEM."""
+    def key(self, name: str, kind: str = "rsa2048") -> str:
+        """A private key in PEM; `kind` is one of `KINDS`."""
         if not Path(self.path(f"{name}.key")).exists():
-            self._make(f"{name}.key", "--gen", "--type", "rsa", "--size", "2048")
-            self._make(f"{name}.pub", "--pub", "--in", self.path(f"{name}.key"))
+            self._make(f"{name}.key", "--gen", "--type", *KINDS[kind])
+            self._make(f"{name}.pub", "--pub", "--type", "priv", "--in", self.path(f"{name}.key"))
         return self.text(f"{name}.key")
 
-    def public(self, name: str) -> str:
+    def public(self, name: str, kind: str = "rsa2048") -> str:
         """The public half."""
-        self.key(name)
+        self.key(name, kind)
         return self.text(f"{name}.pub")
 
     def certificate(

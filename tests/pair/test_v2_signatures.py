@@ -83,7 +83,7 @@ def test_a_chain_over_an_intermediate_authority() -> None:
 @pytest.mark.parametrize("kind", KEYS)
 def test_public_keys_that_are_known_need_no_certificate(kind: str) -> None:
     public = KEYS[kind].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    own = Signature(kind, peer_keys=(public,))
+    own = Signature(kind, peer_keys=(public,), public=public)
     start(*two(own, own))
 
 

@@ -38,6 +38,7 @@ def signed(ends: Ends, kind: str, words: str = "") -> None:
 @pytest.fixture(scope="module")
 def running(lab: Lab) -> Iterator[Ends]:
     with two_secds(lab, "ikecert") as both:
+        both.us.host.write("/etc/ssl/own", "")  # makes the directory this host's own
         yield both
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from secd.ike.crypto.errors import InvalidSignature, UnsupportedAlgorithm
 from secd.ike.crypto.signature_schemes import (
     ACCEPTED_HASHES,
+    RSA_SHA1,
     SCHEMES,
     PrivateKey,
     auth_data,
@@ -45,7 +46,7 @@ IDENTIFIERS = {
 }
 #: RSASSA-PSS with every parameter at its default, which is SHA-1 (RFC 7427 App. A.4.2).
 PSS_SHA1 = bytes.fromhex("300d06092a864886f70d01010a3000")
-RSA_SHA1 = bytes.fromhex("300d06092a864886f70d0101050500")
+SHA1_WITH_RSA = bytes.fromhex("300d06092a864886f70d0101050500")
 
 
 @cache
@@ -110,7 +111,7 @@ def test_an_auth_payload_without_identifier_and_signature_is_refused(data: bytes
         verify(DIGITAL, data, key("ed25519").public_key(), SIGNED)
 
 
-@pytest.mark.parametrize("identifier", [PSS_SHA1, RSA_SHA1, bytes.fromhex("300906072a8648ce3d0401")])
+@pytest.mark.parametrize("identifier", [PSS_SHA1, SHA1_WITH_RSA, bytes.fromhex("300906072a8648ce3d0401")])
 def test_sha1_is_refused_by_its_identifier(identifier: bytes) -> None:
     with pytest.raises(InvalidSignature, match="unknown or refused algorithm"):
         verify(DIGITAL, bytes((len(identifier),)) + identifier + bytes(256), key("rsa").public_key(), SIGNED)
@@ -151,6 +152,16 @@ def test_method_1_with_sha2(name: str) -> None:
         verify(AuthMethod.RSA_DIGITAL_SIGNATURE, signature, key("rsa").public_key(), SIGNED[1:])
     with pytest.raises(InvalidSignature):
         verify(AuthMethod.RSA_DIGITAL_SIGNATURE, signature, key("p256").public_key(), SIGNED)
+
+
+def test_method_1_with_sha_1_is_taken_where_it_was_asked_for_alone() -> None:
+    signature = sign(key("rsa"), RSA_SHA1.name, SIGNED)
+    public = key("rsa").public_key()
+    assert verify(AuthMethod.RSA_DIGITAL_SIGNATURE, signature, public, SIGNED, sha1=True) is RSA_SHA1
+    with pytest.raises(InvalidSignature, match=r"must not be used.*write `rsa`"):
+        verify(AuthMethod.RSA_DIGITAL_SIGNATURE, signature, public, SIGNED)
+    with pytest.raises(InvalidSignature, match="not made with this key"):
+        verify(AuthMethod.RSA_DIGITAL_SIGNATURE, signature, public, SIGNED[1:], sha1=True)
 
 
 @pytest.mark.parametrize(
@@ -225,10 +236,12 @@ def test_the_scheme_follows_the_key_and_what_the_peer_lists() -> None:
     assert names("rsa", everything)[0] == "rsa-sha2-256"
     assert names("rsa", (HashAlgorithm.SHA2_512,)) == ["rsa-sha2-512", "rsa-pss-sha2-512"]
     assert names("rsa", (HashAlgorithm.SHA1,)) == []
+    pss = schemes_for(key("rsa").public_key(), everything, pss=True)
+    assert pss[0].name == "rsa-pss-sha2-256"
 
 
 def test_an_old_method_there_is_not_for_every_key() -> None:
-    assert old_method_for(key("rsa").public_key()) == (AuthMethod.RSA_DIGITAL_SIGNATURE, SCHEMES["rsa-sha2-256"])
+    assert old_method_for(key("rsa").public_key()) == (AuthMethod.RSA_DIGITAL_SIGNATURE, RSA_SHA1)
     assert old_method_for(key("ed25519").public_key()) is None
     assert old_method_for(ec.generate_private_key(ec.BrainpoolP256R1()).public_key()) is None
     with pytest.raises(UnsupportedAlgorithm):
@@ -242,7 +255,7 @@ def test_a_key_signs_with_its_own_schemes_only() -> None:
                 with pytest.raises(UnsupportedAlgorithm, match="of another kind"):
                     sign(key(kind), name, SIGNED)
     with pytest.raises(UnsupportedAlgorithm, match="expected one of"):
-        sign(key("rsa"), "rsa-sha1", SIGNED)
+        sign(key("rsa"), "rsa-md5", SIGNED)
 
 
 # -- private keys -----------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Store:
     def credentials(self, srcid: Identity, words: str, dstid: Identity | None, method: str) -> Credentials:
         if words == "nobody":
             raise CredentialsError("nobody has no certificate")
-        return Credentials(srcid, b"key", (b"own",), (b"ca",), (), (), ("it ends soon",))
+        return Credentials(srcid, b"key", b"public", (b"own",), (b"ca",), (), (), ("it ends soon",))
 
 
 def compiled(text: str) -> Compiled:

@@ -60,8 +60,8 @@ class Signature(Struct, frozen=True, tag="signature"):
 
     `chain` begins with our own certificate; the peer's must lead to one of `authorities` and be on none of the
     revocation lists `crls`.  `peer_keys` are public keys (SubjectPublicKeyInfo) trusted without a certificate.
-    Without a certificate of our own (`chain` empty) the peer has to know our public key.  `method` is the only one
-    that is used and accepted of RFC 7296 §3.8's (`rsa`, which is with SHA1), RFC 4754's and RFC 7427's.
+    Without a certificate of our own (`chain` empty) the peer has to know our public key, `public`.  `method` is the
+    only one that is used and accepted of RFC 7296 §3.8's (`rsa`, which is with SHA1), RFC 4754's and RFC 7427's.
     """
 
     key: Name
@@ -70,6 +70,7 @@ class Signature(Struct, frozen=True, tag="signature"):
     crls: Annotated[tuple[bytes, ...], Meta(max_length=8)] = ()
     peer_keys: Annotated[tuple[Certificate, ...], Meta(max_length=8)] = ()
     method: Literal["any", "rsa", "ecdsa256", "ecdsa384", "ecdsa521", "rfc7427"] = "any"
+    public: Certificate = b""  # SubjectPublicKeyInfo; IKEv1, which knows one kind of signature, does without
 
 
 class IKEProposal(Struct, frozen=True):

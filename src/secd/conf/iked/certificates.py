@@ -63,6 +63,7 @@ class Store:
         return Credentials(
             _spelled(srcid, own),
             pem,
+            _spki(key.public_key()),
             tuple(_der(certificate) for certificate in chain),
             tuple(_der(certificate) for _, certificate in self.authorities),
             tuple(_der(crl) for _, crl in self.crls),

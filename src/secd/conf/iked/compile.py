@@ -149,7 +149,8 @@ class _Compiler:
         for warning in found.warnings:
             self._diagnostics.warning(warning, policy.origin)
         signature = Signature(
-            connection.name, found.chain, found.authorities, found.crls, found.peer_keys, auth.method
+            connection.name, found.chain, found.authorities, found.crls, found.peer_keys, auth.method,
+            b"" if found.chain else found.public_key,
         )  # fmt: skip
         return AddConnection(replace(connection, srcid=found.srcid, auth=signature), found.private_key, ppk)
 

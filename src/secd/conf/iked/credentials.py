@@ -19,6 +19,7 @@ class Credentials(Struct, frozen=True):
 
     srcid: Identity
     private_key: bytes  # PEM
+    public_key: bytes  # SubjectPublicKeyInfo
     chain: tuple[bytes, ...]
     authorities: tuple[bytes, ...]
     crls: tuple[bytes, ...]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha1
 from typing import Literal
 
 from cryptography import exceptions
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.asymmetric.utils import NoDigestInfo, decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from secd.ike.crypto.errors import InvalidSignature, UnsupportedAlgorithm
 from secd.ike.wire.ikev2.iana import AuthMethod, HashAlgorithm
@@ -27,8 +26,10 @@ LARGEST_RSA_KEY = 8192  # a stranger's key must not cost us much
 
 Kind = Literal["rsa", "rsa-pss", "ecdsa", "ed25519"]
 PrivateKey = RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
+PublicKey = PublicKeyTypes
 
 _HASHES: Mapping[HashAlgorithm, hashes.HashAlgorithm] = {
+    HashAlgorithm.SHA1: hashes.SHA1(),  # noqa: S303 (`RSA_SHA1` says for whom)
     HashAlgorithm.SHA2_256: hashes.SHA256(),
     HashAlgorithm.SHA2_384: hashes.SHA384(),
     HashAlgorithm.SHA2_512: hashes.SHA512(),
@@ -107,6 +108,11 @@ def _words(hash_: HashAlgorithm) -> str:
 SCHEMES: dict[str, Scheme] = {each.name: each for each in _all()}
 _BY_IDENTIFIER = {encoding: each for each in SCHEMES.values() for encoding in each.identifiers}
 
+#: Method 1 as RFC 7296 §3.8 has it, and as peers without RFC 7427 make and expect it.  RFC 8247 §3.2 forbids SHA-1 in
+#: signatures: it is for a policy that says `rsa`, nobody else.
+RSA_SHA1 = Scheme("rsa-sha1", "rsa", HashAlgorithm.SHA1, ())
+SHA1_PROBLEM = "one with SHA-1, which must not be used (RFC 8247 §3.2): make the peer speak RFC 7427"
+
 #: What we list in SIGNATURE_HASH_ALGORITHMS.
 ACCEPTED_HASHES: tuple[HashAlgorithm, ...] = (
     HashAlgorithm.SHA2_256,
@@ -141,7 +147,7 @@ def sign(key: PrivateKey, scheme: str, data: bytes) -> bytes:
 
     An ECDSA signature is DER, as RFC 7427 has it; `raw_ecdsa` makes that of methods 9 to 11 out of it.
     """
-    entry = SCHEMES.get(scheme)
+    entry = RSA_SHA1 if scheme == RSA_SHA1.name else SCHEMES.get(scheme)
     if entry is None:
         raise UnsupportedAlgorithm(f"signature scheme {scheme}: expected one of {', '.join(SCHEMES)}")
     if isinstance(key, Ed25519PrivateKey) and entry.kind == "ed25519":
@@ -164,10 +170,10 @@ def load_public_key(spki: bytes) -> PublicKeyTypes:
         raise InvalidSignature("a public key that is known of the peer cannot be read") from None
 
 
-def schemes_for(key: PublicKeyTypes, peer_hashes: Collection[int]) -> tuple[Scheme, ...]:
+def schemes_for(key: PublicKeyTypes, peer_hashes: Collection[int], *, pss: bool = False) -> tuple[Scheme, ...]:
     """How the owner of `key` may sign for a peer that listed `peer_hashes`, the best choice first.
 
-    RSA with PKCS #1 v1.5 comes before PSS, which not every peer has.
+    RSA with PKCS #1 v1.5 comes before PSS, which not every peer has, unless `pss`.
     """
     kinds: tuple[Kind, ...]
     if isinstance(key, Ed25519PublicKey):
@@ -175,7 +181,7 @@ def schemes_for(key: PublicKeyTypes, peer_hashes: Collection[int]) -> tuple[Sche
     elif isinstance(key, ec.EllipticCurvePublicKey):
         kinds = ("ecdsa",)
     elif isinstance(key, RSAPublicKey):
-        kinds = ("rsa", "rsa-pss")
+        kinds = ("rsa-pss", "rsa") if pss else ("rsa", "rsa-pss")
     else:
         return ()
     found = [each for kind in kinds for each in SCHEMES.values() if each.kind == kind and each.hash in peer_hashes]
@@ -185,12 +191,9 @@ def schemes_for(key: PublicKeyTypes, peer_hashes: Collection[int]) -> tuple[Sche
 
 
 def old_method_for(key: PublicKeyTypes) -> tuple[AuthMethod, Scheme] | None:
-    """How the owner of `key` signs for a peer without RFC 7427: method and scheme; None if that cannot be done.
-
-    Method 1 with SHA2-256: SHA-1, which RFC 7296 §3.8 had as the default, must not be used (RFC 8247 §3.2).
-    """
+    """How the owner of `key` signs for a peer without RFC 7427: method and scheme; None if that cannot be done."""
     if isinstance(key, RSAPublicKey):
-        return AuthMethod.RSA_DIGITAL_SIGNATURE, SCHEMES["rsa-sha2-256"]
+        return AuthMethod.RSA_DIGITAL_SIGNATURE, RSA_SHA1
     if isinstance(key, ec.EllipticCurvePublicKey):
         for method, (curve, hash_) in _ECDSA_METHODS.items():
             if isinstance(key.curve, curve):
@@ -213,10 +216,18 @@ def raw_ecdsa(key: PublicKeyTypes, signature: bytes) -> bytes:
     return r.to_bytes(octets, "big") + s.to_bytes(octets, "big")
 
 
-def verify(method: int, data: bytes, key: PublicKeyTypes, signed: bytes) -> Scheme:
+def uses_pss(method: int, data: bytes) -> bool:
+    """Whether the data of an AUTH payload is an RSA signature padded as PSS, or at least says so."""
+    try:
+        return method == AuthMethod.DIGITAL_SIGNATURE and _split(data)[0].kind == "rsa-pss"
+    except InvalidSignature:
+        return False
+
+
+def verify(method: int, data: bytes, key: PublicKeyTypes, signed: bytes, *, sha1: bool = False) -> Scheme:
     """Check the data of an AUTH payload over the signed octets; `InvalidSignature` says what is wrong.
 
-    Gives the scheme that it was made with, for the log.
+    Gives the scheme that it was made with, for the log; `RSA_SHA1` only with `sha1`.
     """
     _check_rsa_size(key)
     if method == AuthMethod.DIGITAL_SIGNATURE:
@@ -225,12 +236,11 @@ def verify(method: int, data: bytes, key: PublicKeyTypes, signed: bytes) -> Sche
             raise InvalidSignature(f"the signature ({scheme.name}) was not made with this key over these octets")
         return scheme
     if method == AuthMethod.RSA_DIGITAL_SIGNATURE:
-        for scheme in (each for each in SCHEMES.values() if each.kind == "rsa"):
+        for scheme in (RSA_SHA1, *(each for each in SCHEMES.values() if each.kind == "rsa")):
             if _verifies(scheme, key, data, signed):
+                if scheme is RSA_SHA1 and not sha1:
+                    raise InvalidSignature(f"its RSA signature is {SHA1_PROBLEM}, or write `rsa` to do so all the same")
                 return scheme
-        if isinstance(key, RSAPublicKey) and _is_sha1(key, data, signed):
-            raise InvalidSignature("the RSA signature is one with SHA-1, which must not be used (RFC 8247 §3.2): "
-                                   "the peer has to speak RFC 7427")  # fmt: skip
         raise InvalidSignature("the RSA signature was not made with this key over these octets")
     if method in _ECDSA_METHODS:
         return _verify_ecdsa(method, data, key, signed)
@@ -278,15 +288,6 @@ def _verifies(scheme: Scheme, key: PublicKeyTypes, signature: bytes, signed: byt
     except (exceptions.InvalidSignature, ValueError):
         return False
     return True
-
-
-def _is_sha1(key: RSAPublicKey, signature: bytes, signed: bytes) -> bool:
-    """Whether a refused signature would be right with SHA-1, so that a person is told what to do."""
-    try:
-        recovered = key.recover_data_from_signature(signature, padding.PKCS1v15(), NoDigestInfo())
-    except (exceptions.InvalidSignature, ValueError):
-        return False
-    return recovered.endswith(sha1(signed, usedforsecurity=False).digest())
 
 
 def _rsa_padding(scheme: Scheme) -> padding.AsymmetricPadding:

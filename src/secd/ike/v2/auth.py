@@ -42,7 +42,7 @@ from secd.ike.v2 import (
 from secd.ike.v2.context import Context, Message, Session, settings
 from secd.ike.v2.pairs import REKEY_INITIATOR, REKEY_RESPONDER, Material, Pair
 from secd.ike.v2.proof import Claim, Covered
-from secd.ike.v2.signing import Unproven
+from secd.ike.v2.signing import CannotSign, Unproven, WithoutPpk
 from secd.ike.v2.state import AuthSent, Established, InitAnswered, Opening, Transcript
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.ikev2.iana import ExchangeType, NotifyType, ProtocolId
@@ -75,14 +75,19 @@ def begin(ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript
     keys = (yield from ppk.mixed(session, tunnel)) if sa.peer.ppk else session.keys
     covered = Covered(transcript, keys, sa.next_out)
     signed = proof.octets(session, covered, identity, initiator=True)
-    proofs = yield from proof.own(session, tunnel, signed)
+    pss = tunnel.retries % 2 == 1
+    try:
+        proofs = yield from proof.own(session, tunnel, signed, pss=pss)
+    except CannotSign as error:
+        _over(ctx, session, tunnel, "cannot-sign", str(error))
+        return
     ppk_payloads: list[Payload] = []
     named = ppk.identity(tunnel) if sa.peer.ppk else None
     if named is not None and wanted.ppk is not None:
         ppk_payloads.append(named)
         if not wanted.ppk.required:
             plain = proof.octets(session, Covered(transcript, session.keys, sa.next_out), identity, initiator=True)
-            without = yield from proof.own(session, tunnel, plain)
+            without = yield from proof.own(session, tunnel, plain, pss=pss)
             data = next(each.data for each in without if isinstance(each, AuthPayload))
             ppk_payloads.append(NotifyPayload(NotifyType.NO_PPK_AUTH, data))
     if sa.phase is not before:
@@ -114,7 +119,7 @@ def take_answer(ctx: Context, session: Session, message: Message, chain: Chain) 
     identity = chain.one(IDrPayload)
     who, peer = ids.decode(identity), session.sa.endpoint.remote
     if not proof.fits(tunnel, proofs.method):
-        text = explain.wrong_method(peer, proofs.method, tunnel.connection)
+        text = explain.wrong_method(peer, proofs.method, signing.method_word(proofs.method), tunnel.connection)
         _refuse_answer(ctx, session, tunnel, "authentication-method", text)
         return
     used = state.mixed is not None and chain.notification(NotifyType.PPK_IDENTITY) is not None
@@ -226,7 +231,11 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> S
     local_id = identities.ours(tunnel.connection, message.datagram.local)
     own_identity = IDrPayload(*ids.encode(local_id))
     signed = proof.octets(session, replace(covered, keys=keys), own_identity, initiator=False)
-    own_proofs = yield from proof.own(session, tunnel, signed)
+    try:
+        own_proofs = yield from proof.own(session, tunnel, signed, pss=signing.pads_as_pss(proofs))
+    except CannotSign as error:
+        _reject(ctx, session, message, [tunnel], code="cannot-sign", text=str(error))
+        return
     if keys is not session.keys:
         own_proofs.append(NotifyPayload(NotifyType.PPK_IDENTITY))
     sa.endpoint, sa.local_id, sa.remote_id = message.endpoint, local_id, who
@@ -264,7 +273,7 @@ def _fitting(
         return []
     fitting = [each for each in welcome if proof.fits(each, method)]
     if not fitting:
-        text = explain.wrong_method(peer, method, welcome[0].connection)
+        text = explain.wrong_method(peer, method, signing.method_word(method), welcome[0].connection)
         _reject(ctx, session, message, welcome, code="authentication-method", text=text)
     return fitting
 
@@ -316,10 +325,11 @@ def _proved(
 def _why_unproven(peer: str, who: Identity, tunnels: Sequence[Tunnel], error: Unproven) -> tuple[str, str]:
     """Code and text for a peer that has not proved who it is."""
     origins = [each.connection.origin for each in tunnels]
-    if "PPK" in str(error):
+    if isinstance(error, WithoutPpk):
         return "ppk-mismatch", explain.wrong_ppk(peer, str(error), origins)
     if isinstance(tunnels[0].connection.auth, PreSharedKey):
-        return "psk-mismatch", explain.wrong_key(peer, who, origins)
+        ppk_used = any(settings(each).ppk is not None for each in tunnels)
+        return "psk-mismatch", explain.wrong_key(peer, who, origins, ppk=ppk_used)
     return "signature-mismatch", explain.wrong_signature(peer, who, str(error), origins)
 
 

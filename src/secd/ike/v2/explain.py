@@ -56,6 +56,8 @@ def authentication_refused(peer: str, sent: Identity, connection: Connection) ->
     """`peer` answered our IKE_AUTH with AUTHENTICATION_FAILED, which does not say what was wrong."""
     key = "another pre-shared key for us" if isinstance(connection.auth, PreSharedKey) else "no trust in our key"
     compare = "`psk`" if isinstance(connection.auth, PreSharedKey) else "the certificates"
+    if connection.ikev2 is not None and connection.ikev2.ppk is not None:
+        key, compare = f"{key}, or another PPK", f"{compare} and `ppk`"
     return (
         f"{peer} refuses our authentication (AUTHENTICATION_FAILED): it has {key}, or does not know us as {sent.type} "
         f"{identities.words(sent)}; compare {compare} at {connection.origin} with the peer's, and write `srcid NAME` "
@@ -63,12 +65,13 @@ def authentication_refused(peer: str, sent: Identity, connection: Connection) ->
     )
 
 
-def wrong_key(peer: str, who: Identity, origins: Iterable[str]) -> str:
-    """The peer's AUTH does not agree with our key, although its name does."""
+def wrong_key(peer: str, who: Identity, origins: Iterable[str], *, ppk: bool = False) -> str:
+    """The peer's AUTH does not agree with our key, although its name does; `ppk`: a PPK is in it, too."""
     rules = ", ".join(dict.fromkeys(origins))
+    keys, compare = ("keys or the PPKs", "`psk` and `ppk`") if ppk else ("keys", "`psk`")
     return (
-        f"the authentication of {peer} ({who.type} {identities.words(who)}) does not agree: the pre-shared keys "
-        f"differ; compare `psk` at {rules} with the key that the peer has for us"
+        f"the authentication of {peer} ({who.type} {identities.words(who)}) does not agree: the pre-shared {keys} "
+        f"differ; compare {compare} at {rules} with the key that the peer has for us"
     )
 
 
@@ -94,12 +97,21 @@ def no_ppk(peer: str, origin: str) -> str:
     )
 
 
-def wrong_method(peer: str, method: int, connection: Connection) -> str:
-    """The peer authenticates itself in another way than the rule wants."""
-    wanted = "a pre-shared key" if isinstance(connection.auth, PreSharedKey) else "a signature"
-    theirs = "a pre-shared key" if method == AuthMethod.SHARED_KEY_MIC else name_of(AuthMethod, method).lower()
-    write = '`psk "KEY"`' if method == AuthMethod.SHARED_KEY_MIC else "`rsa`, `ecdsa256` or `rfc7427`"
-    return f"{peer} authenticates itself with {theirs}, expected {wanted}; write {write} at {connection.origin}"
+def wrong_method(peer: str, method: int, word: str, connection: Connection) -> str:
+    """The peer authenticates itself in another way, which iked.conf calls `word`, than the rule wants."""
+    auth = connection.auth
+    wanted = "a pre-shared key" if isinstance(auth, PreSharedKey) else _signature(auth.method)
+    if method == AuthMethod.SHARED_KEY_MIC:
+        theirs, instead = "a pre-shared key", 'write `psk "KEY"` at'
+    elif word:
+        theirs, instead = _signature(word), f"write `{word}` at"
+    else:
+        theirs, instead = name_of(AuthMethod, method).lower(), "make it do what is written at"
+    return f"{peer} authenticates itself with {theirs}, expected {wanted}; {instead} {connection.origin}"
+
+
+def _signature(word: str) -> str:
+    return "a signature" if word == "any" else f"a signature (`{word}`)"
 
 
 def wants_eap(peer: str, origin: str) -> str:

@@ -17,10 +17,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from secd.ike.connection import Connection, Signature
+from secd.ike.connection import Connection
 from secd.ike.crypto.groups import group
 from secd.ike.crypto.ikev2 import ike_keys, skeyseed
-from secd.ike.crypto.signature_schemes import ACCEPTED_HASHES
 from secd.ike.endpoint import Endpoint
 from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel, origin_for
@@ -33,7 +32,7 @@ from secd.ike.wire import vendorids
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.ikev2.iana import ExchangeType, Flag, NotifyType, ProtocolId, TransformType
 from secd.ike.wire.ikev2.message import NO_SPI, Chain, Header, encode_message
-from secd.ike.wire.ikev2.notify import NotifyPayload, group_data, hashes_data, parse_cookie, parse_group, parse_hashes
+from secd.ike.wire.ikev2.notify import NotifyPayload, group_data, parse_cookie, parse_group, parse_hashes
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import KEPayload, NoncePayload, VendorIDPayload
 from secd.ike.wire.ikev2.sa import SAPayload
@@ -339,9 +338,8 @@ def _abilities(tunnels: Sequence[Tunnel], asked: Chain | None) -> list[Payload]:
         payloads.append(NotifyPayload(NotifyType.INTERMEDIATE_EXCHANGE_SUPPORTED))
     if any(settings(each).ppk is not None for each in tunnels) and both(NotifyType.USE_PPK):
         payloads.append(NotifyPayload(NotifyType.USE_PPK))
-    by_signature = any(isinstance(each.connection.auth, Signature) for each in tunnels)
-    if by_signature and both(NotifyType.SIGNATURE_HASH_ALGORITHMS):
-        payloads.append(NotifyPayload(NotifyType.SIGNATURE_HASH_ALGORITHMS, hashes_data(ACCEPTED_HASHES)))
+    if both(NotifyType.SIGNATURE_HASH_ALGORITHMS):
+        payloads += signing.hashes(tunnels)
     if asked is not None:
         payloads.append(NotifyPayload(NotifyType.CHILDLESS_IKEV2_SUPPORTED))
         payloads += signing.requests(tunnels)

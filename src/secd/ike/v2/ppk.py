@@ -11,7 +11,7 @@ from secd.ike.crypto.ikev2 import IkeKeys, ppk_data
 from secd.ike.steps import Step, keyed_prf
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2.context import Session, settings
-from secd.ike.v2.signing import Unproven
+from secd.ike.v2.signing import WithoutPpk
 from secd.ike.wire.ikev2.iana import NotifyType, PpkIdType
 from secd.ike.wire.ikev2.message import Chain
 from secd.ike.wire.ikev2.notify import NotifyPayload, PpkIdentity
@@ -41,18 +41,18 @@ def identity(tunnel: Tunnel) -> NotifyPayload | None:
 def chosen(session: Session, tunnel: Tunnel, chain: Chain) -> Step[tuple[IkeKeys, AuthPayload]]:
     """As responder: with which keys the initiator's proof is to be checked, and which of its two it is.
 
-    `Unproven` if the two sides cannot agree on a PPK, or on going without one.
+    `WithoutPpk` if the two sides cannot agree on a PPK, or on going without one.
     """
     proof, wanted = chain.one(AuthPayload), settings(tunnel).ppk
     named = chain.notification(NotifyType.PPK_IDENTITY)
     if named is None:
         if wanted is not None and wanted.required:
-            raise Unproven("it has no PPK, and one is required here: compare `ppk`, or write `ppk optional`")
+            raise WithoutPpk("it has no PPK, and one is required here: compare `ppk`, or write `ppk optional`")
         return session.keys, proof
     if wanted is not None and PpkIdentity.parse(named).identity == wanted.identity:
         return (yield from mixed(session, tunnel)), proof
     without = chain.notification(NotifyType.NO_PPK_AUTH)
     if without is None or (wanted is not None and wanted.required):
         name = PpkIdentity.parse(named).identity.decode("ascii", "backslashreplace")
-        raise Unproven(f"its PPK {name!r} is not known here: compare `ppkid`")
+        raise WithoutPpk(f"its PPK {name!r} is not known here: compare `ppkid`")
     return session.keys, AuthPayload(proof.method, without.data)

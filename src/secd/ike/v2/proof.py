@@ -47,11 +47,11 @@ def octets(session: Session, covered: Covered, identity: IDPayload, *, initiator
     )
 
 
-def own(session: Session, tunnel: Tunnel, signed: bytes) -> Step[list[Payload]]:
-    """Our AUTH payload, and what belongs to it."""
+def own(session: Session, tunnel: Tunnel, signed: bytes, *, pss: bool) -> Step[list[Payload]]:
+    """Our AUTH payload, and what belongs to it; raises `signing.CannotSign`.  `pss`: how an RSA signature is padded."""
     auth = tunnel.connection.auth
     if not isinstance(auth, PreSharedKey):
-        return (yield from signing.own(session, auth, signed))
+        return (yield from signing.own(session, tunnel, auth, signed, pss=pss))
     data = yield from _psk(session, tunnel, signed)
     return [AuthPayload(AuthMethod.SHARED_KEY_MIC, data)]
 
