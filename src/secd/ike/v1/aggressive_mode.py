@@ -25,6 +25,7 @@ from typing import NoReturn
 
 from secd.ike import explain, identities, proposals
 from secd.ike.crypto.groups import group
+from secd.ike.endpoint import Endpoint
 from secd.ike.proposals import Choice
 from secd.ike.retransmission import Flight, again, received
 from secd.ike.steps import Step, Unanswered, key_pair, shared_secret
@@ -32,7 +33,7 @@ from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import exchange, half_open, offers, phase1, proofs
 from secd.ike.v1.context import Context, Message, Runner, Session, Terms, Told
 from secd.ike.v1.exchange import MAX_BAD, NONCE_OCTETS
-from secd.ike.v1.state import AggressiveAnswered, AggressiveSent, Endpoint, IsakmpSA, KeyWanted, Phase1
+from secd.ike.v1.state import AggressiveAnswered, AggressiveSent, IsakmpSA, KeyWanted, Phase1
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, NotifyType
 from secd.ike.wire.isakmp import NO_COOKIE, Chain

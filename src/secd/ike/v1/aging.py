@@ -55,7 +55,7 @@ def _put_off(ctx: Context, session: Session, child: Child) -> None:
 
 def _retire(ctx: Context, session: Session, child: Child) -> Step[None]:
     """End a pair that was replaced, once its successor is in use, or has had the time to be."""
-    newest = children.newest(ctx, session.sa.tunnel)
+    newest = ctx.newest_pair(session.sa.tunnel)
     if newest is None or newest[1] is child:
         child.retire_at = None
         return
@@ -79,7 +79,7 @@ def _check(ctx: Context, session: Session, child: Child) -> Step[None]:
     sends on our newest, and on this one no more, means the same.  Without traffic, of two pairs of about the same
     age only the one with the lower SPIs ends, which both sides see alike.
     """
-    newest = children.newest(ctx, session.sa.tunnel)
+    newest = ctx.newest_pair(session.sa.tunnel)
     if newest is None or newest[1] is child:
         child.check_at = None
         return
@@ -102,13 +102,13 @@ def _spis(child: Child) -> list[int]:
 
 def _holder(ctx: Context, session: Session, child: Child) -> Session | None:
     """Who has the pair now: it may have been adopted, or removed, while a question was under way."""
-    return next((holder for holder, each in children.all_of(ctx, session.sa.tunnel) if each is child), None)
+    return next((holder for holder, each in ctx.pairs(session.sa.tunnel) if each is child), None)
 
 
 def _rekey(ctx: Context, runner: Runner, session: Session, child: Child) -> None:
     """Replace a pair, if it is the newest; the others are left to end."""
     tunnel, now = ctx.tunnel(session), ctx.world.now
-    newest = children.newest(ctx, session.sa.tunnel)
+    newest = ctx.newest_pair(session.sa.tunnel)
     if tunnel is None or newest is None or newest[1] is not child:
         child.rekey_at = None
         return

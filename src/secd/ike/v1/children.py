@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from msgspec.structs import replace
-
-from secd.ike.contract import AddSA, DeleteSA, UpdateSA
+from secd.ike import esp
+from secd.ike.contract import DeleteSA
 from secd.ike.crypto.ikev1 import keymat
+from secd.ike.endpoint import Endpoint
 from secd.ike.proposals import EspSuite, algorithm_of
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1.context import Context, Session
-from secd.ike.v1.state import Child, Endpoint
+from secd.ike.v1.state import Child
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import NotifyType, ProtocolId
 from secd.ike.wire.payloads import DeletePayload
-from secd.sadb.messages import SA, Direction, Lifetime, UdpEncap
+from secd.sadb.messages import SA, Direction, Lifetime
 
 #: Soft limits as part of the hard ones; OpenBSD's.
 SOFT = 0.9
@@ -37,7 +37,6 @@ def make(
     algorithm = algorithm_of(suite)
     if algorithm is None:
         raise WireError(f"`{suite.words()}` cannot be installed", NotifyType.NO_PROPOSAL_CHOSEN)
-    sa, where = session.sa, session.sa.endpoint
     material = keymat(
         session.prf,
         session.keys.skeyid_d,
@@ -48,85 +47,31 @@ def make(
         nr_b=nonces[1],
         g_qm_xy=secret,
     )
-    encryption_key, auth_key = algorithm.split(material)
-    inbound = direction == "in"
-    return SA(
-        spi=spi,
+    return esp.make(
+        session,
+        tunnel,
+        algorithm,
+        material,
         direction=direction,
-        iface=tunnel.connection.iface,
-        source=where.remote if inbound else where.local,
-        destination=where.local if inbound else where.remote,
-        encryption=algorithm.encryption,
-        encryption_key=encryption_key,
-        auth=algorithm.auth,
-        auth_key=auth_key,
-        replay=tunnel.connection.replay,
+        spi=spi,
         esn=suite.esn,
-        udpencap=UdpEncap(where.local_port, where.remote_port) if suite.udp else None,
+        udp=suite.udp,
         hard=Lifetime(addtime=suite.lifetime, bytes=suite.kilobytes * 1024),
         soft=Lifetime(addtime=int(suite.lifetime * SOFT), bytes=int(suite.kilobytes * 1024 * SOFT)),
-        identity_source=sa.remote_id if inbound else sa.local_id,
-        identity_destination=sa.local_id if inbound else sa.remote_id,
-        checkpoint=session.id,
     )
-
-
-def outbound_at(sa: SA, child: Child) -> SA:
-    """The outbound SA of a pair that has waited to be installed: the peer may have moved meanwhile."""
-    where = child.endpoint
-    ports = UdpEncap(where.local_port, where.remote_port) if child.udp else None
-    return replace(sa, source=where.local, destination=where.remote, udpencap=ports)
-
-
-def install(ctx: Context, session: Session, sa: SA, *, after_send: bool = False) -> None:
-    """Ask for `sa` to be installed; a refusal comes back by `ctx.installs`."""
-    number = ctx.world.steps.new_id()
-    ctx.installs[number] = (session.id, sa.spi, sa.direction)
-    while len(ctx.installs) > ctx.MAX_INSTALLS:
-        del ctx.installs[next(iter(ctx.installs))]
-    put = ctx.world.outbox.put_after_send if after_send else ctx.world.outbox.put
-    put(AddSA(number, sa))
-
-
-def all_of(ctx: Context, name: str) -> Iterator[tuple[Session, Child]]:
-    """Every pair of a tunnel with the session that holds it."""
-    return ((session, child) for session in ctx.of(name) for child in session.sa.children)
-
-
-def newest(ctx: Context, name: str) -> tuple[Session, Child] | None:
-    """The usable pair of a tunnel that was made last: the one that is rekeyed, and that our traffic takes."""
-    usable = [(session, child) for session, child in all_of(ctx, name) if child.usable]
-    return max(usable, key=lambda pair: pair[1].created, default=None)
-
-
-def find_inbound(ctx: Context, spi: int) -> tuple[Session, Child] | None:
-    """The pair whose inbound SPI this is."""
-    for session in ctx.sessions.values():
-        for child in session.sa.children:
-            if child.spi_in == spi:
-                return session, child
-    return None
-
-
-def discard_outbound(ctx: Context, session: Session, child: Child) -> None:
-    """Nothing goes out through this pair any more."""
-    if child.installed:
-        child.installed = False
-        ctx.world.outbox.put(DeleteSA(child.spi_out, "out", child.endpoint.remote))
-    ctx.touch(session)
 
 
 def retire(ctx: Context, session: Session, child: Child) -> None:
     """Tell the peer that a pair is deleted and send on it no more; for a while it still receives what is under way."""
     tell_deleted(ctx, session, [child])
-    discard_outbound(ctx, session, child)
+    esp.discard_outbound(ctx, session, child)
     child.retire_at = child.rekey_at = child.check_at = None
     child.gone_at = ctx.world.now + DRAIN
 
 
 def remove(ctx: Context, session: Session, child: Child, *, inbound: bool = True) -> None:
     """Take a pair out of the data plane and forget it; without `inbound` that SA is gone already."""
-    discard_outbound(ctx, session, child)
+    esp.discard_outbound(ctx, session, child)
     if inbound:
         ctx.world.outbox.put(DeleteSA(child.spi_in, "in", child.endpoint.local))
     session.sa.children.remove(child)
@@ -187,14 +132,8 @@ def move(ctx: Context, session: Session, to: Endpoint) -> None:
 
 def _redirect(ctx: Context, child: Child, to: Endpoint) -> None:
     """Send a pair's packets elsewhere; without UDP there is no NAT that could have moved the peer."""
-    was = child.endpoint
-    if not child.udp or was == to:
-        return
-    child.endpoint = to
-    ports = (to.local_port, to.remote_port)
-    ctx.world.outbox.put(UpdateSA(child.spi_in, "in", was.local, to.remote, to.local, ports))
-    if child.installed:
-        ctx.world.outbox.put(UpdateSA(child.spi_out, "out", was.remote, to.local, to.remote, ports))
+    if child.udp and child.endpoint != to:
+        esp.redirect(ctx, child, to)
 
 
 def adopt(ctx: Context, session: Session, from_: Iterable[Session]) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from secd.ike.contract import DropCheckpoint, Send
+from secd.ike import table
 from secd.ike.crypto.ciphers import cipher_named
 from secd.ike.crypto.hashes import Hash, hash_named
 from secd.ike.crypto.ikev1 import CbcState, hash_1
 from secd.ike.proposals import Exchange, Suite
-from secd.ike.steps import Step
-from secd.ike.tunnel import Tunnel
-from secd.ike.v1.state import Endpoint, Established, IsakmpSA, Keys, OfferTaken
+from secd.ike.v1.state import Child, Established, IsakmpSA, Keys, OfferTaken
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, Flag
 from secd.ike.wire.isakmp import (
@@ -28,8 +25,9 @@ from secd.ike.wire.isakmp import (
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import HashPayload
 from secd.ike.world import World
-from secd.sadb.messages import Datagram, Direction
 
+#: Beginning of the ids of checkpoints made here; a change of their form changes it.
+PREFIX = "v1-"
 #: Message ids of informational exchanges that an SA remembers before it is replaced.
 REMEMBERED = 2048
 
@@ -38,13 +36,6 @@ EXCHANGES: dict[Exchange, ExchangeType] = {
     "main": ExchangeType.IDENTITY_PROTECTION,
     "aggressive": ExchangeType.AGGRESSIVE,
 }
-
-
-class Runner(Protocol):
-    """Begins steps that wait."""
-
-    def begin(self, session: Session, key: str, step: Step[None]) -> None:
-        """Run `step` to its first question."""
 
 
 class Told(WireError):
@@ -75,7 +66,7 @@ class Session:
     def __init__(self, sa: IsakmpSA, now: float) -> None:
         """`sa` is new or restored at `now`."""
         self.sa = sa
-        self.id = f"v1-{(sa.icookie if sa.role == 'initiator' else sa.rcookie).hex()}"
+        self.id = f"{PREFIX}{(sa.icookie if sa.role == 'initiator' else sa.rcookie).hex()}"
         self.saved = b""
         self.heard = now  # when the peer last said something authenticated
         self.keepalive_at: float | None = None
@@ -133,23 +124,12 @@ class Session:
         return self.cbc(self.keys).phase2(self.prf, message_id)
 
 
+Runner = table.Runner[Session]
+
+
 @dataclass(frozen=True, slots=True)
-class Message:
+class Message(table.Received[Header]):
     """A datagram with its header read."""
-
-    datagram: Datagram
-    header: Header
-
-    @property
-    def data(self) -> bytes:
-        """The whole message."""
-        return self.datagram.data
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """The address that was hit and where from."""
-        datagram = self.datagram
-        return Endpoint(datagram.local, datagram.local_port, datagram.remote, datagram.remote_port)
 
     def clear(self) -> Chain:
         """The payloads of a message that has to be in clear."""
@@ -165,90 +145,54 @@ class Message:
         return parse_payloads(self.header.next_payload, plain, padded=True), after
 
 
-class Context:
-    """Every session, by id, by cookie and by tunnel."""
-
-    #: How many installations are remembered in case they are refused.
-    MAX_INSTALLS = 4096
+class Context(table.Table[IsakmpSA, Session, Child]):
+    """Every session: by cookie too, and while it is half open by the address that it was begun from."""
 
     def __init__(self, world: World) -> None:
         """Start without a session."""
-        self.world = world
-        self.sessions: dict[str, Session] = {}
-        self.touched: dict[str, Session] = {}
-        self.tended: set[str] = set()
-        self.contacted: set[str] = set()
-        self.installs: dict[int, tuple[str, int, Direction]] = {}
+        super().__init__(world)
         self._by_cookie: dict[bytes, Session] = {}
-        self._by_tunnel: dict[str, dict[str, Session]] = {}
-        self._begun_by: dict[str, dict[str, Session]] = {}  # half-open ones, by address
+        self._begun_by: dict[str, dict[str, Session]] = {}
 
     # -- the table ----------------------------------------------------------------------------------------
 
     def add(self, sa: IsakmpSA) -> Session:
         """A new session for `sa`."""
         session = Session(sa, self.world.now)
-        self.sessions[session.id] = session
         self._by_cookie[sa.icookie] = session
-        self.claim(session, sa.tunnel)
-        self.touch(session)
+        self.enter(session)
         return session
 
     def claim(self, session: Session, name: str) -> None:
         """`session` belongs to the tunnel `name`; "": not known yet."""
-        self._leave(session)
+        self._is_known(session)
         if not name:
             self._begun_by.setdefault(session.begun_by, {})[session.id] = session
-        session.sa.tunnel = name
-        self._by_tunnel.setdefault(name, {})[session.id] = session
+        super().claim(session, name)
 
-    def _leave(self, session: Session) -> None:
-        self._by_tunnel.get(session.sa.tunnel, {}).pop(session.id, None)
+    def _is_known(self, session: Session) -> None:
+        """It counts no more among the half-open ones of its address."""
         begun = self._begun_by.get(session.begun_by, {})
         if begun.pop(session.id, None) is not None and not begun:
             del self._begun_by[session.begun_by]
 
-    def remove(self, session: Session) -> None:
-        """Forget `session`; its children must have been seen to."""
-        if self.sessions.pop(session.id, None) is None:
-            return
-        self.world.steps.cancel(session.id)
-        self.world.timers.set(session.id, None)
-        self._leave(session)
+    def _forget(self, session: Session) -> None:
+        self._is_known(session)
         if self._by_cookie.get(session.sa.icookie) is session:
             del self._by_cookie[session.sa.icookie]
-        self.touched.pop(session.id, None)
-        self.tend(session.sa.tunnel)
-        if session.saved:
-            self.world.outbox.put(DropCheckpoint(session.id))
 
-    def touch(self, session: Session) -> None:
-        """`session` may have changed: look at its checkpoint, deadline and tunnel when the step ends."""
-        if session.id in self.sessions:
-            self.touched[session.id] = session
-            self.tend(session.sa.tunnel)
-
-    def tend(self, name: str) -> None:
-        """Look after the tunnel `name` when the step ends."""
-        if name:
-            self.tended.add(name)
+    def held_by(self, session: Session) -> list[Child]:
+        """The pairs that `session` holds."""
+        return session.sa.children
 
     def by_cookie(self, icookie: bytes) -> Session | None:
         """The session of an initiator cookie."""
         return self._by_cookie.get(icookie)
 
-    def of(self, name: str) -> list[Session]:
-        """The sessions of a tunnel, the oldest first."""
-        return sorted(self._by_tunnel.get(name, {}).values(), key=lambda session: session.sa.created)
-
     def newest(self, name: str) -> Session | None:
         """The session that new exchanges of a tunnel go through: established last, and not about to end."""
         usable = [each for each in self.of(name) if each.sa.established and each.sa.retire_at is None]
         return max(usable, key=lambda session: session.since, default=None)
-
-    def tunnel(self, session: Session) -> Tunnel | None:
-        """The tunnel that `session` belongs to; None while it is not known."""
-        return self.world.tunnels.get(session.sa.tunnel)
 
     def half_open(self) -> dict[str, Session]:
         """The sessions whose peer has not yet shown who it is, the oldest first."""
@@ -257,15 +201,6 @@ class Context:
     def begun_by(self, address: str) -> dict[str, Session]:
         """Those of them that were begun from `address`."""
         return self._begun_by.get(address, {})
-
-    def complain(self, tunnels: Sequence[Tunnel], code: str, text: str) -> None:
-        """Say once what keeps the peer, who is not authenticated, from using one of `tunnels`."""
-        for tunnel in tunnels[:1]:
-            if tunnel.is_news(code, text):
-                self.world.log_stranger("error", code, text, tunnel.name)
-        for tunnel in tunnels:
-            if tunnel.up_since is None:
-                tunnel.reason = text
 
     # -- messages -----------------------------------------------------------------------------------------
 
@@ -305,7 +240,3 @@ class Context:
             number = int.from_bytes(self.world.random(4), "big")
             if number and number not in session.sa.quick and number not in session.sa.used:
                 return number
-
-    def send(self, endpoint: Endpoint, data: bytes) -> None:
-        """A datagram goes out."""
-        self.world.outbox.put(Send(endpoint.local, endpoint.local_port, endpoint.remote, endpoint.remote_port, data))

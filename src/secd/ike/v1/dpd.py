@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from secd.ike.connection import DeadPeerDetection
 from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children
 from secd.ike.v1.context import Context, Session
 from secd.ike.wire.iana import NotifyType, ProtocolId
 from secd.ike.wire.payload import Payload
@@ -48,7 +47,7 @@ def check(ctx: Context, session: Session, tunnel: Tunnel, settings: DeadPeerDete
     hurried, session.dpd_hurried = session.dpd_hurried, False
     begun = ctx.world.now
     quiet = float("inf")
-    for _, child in list(children.all_of(ctx, tunnel.name)):
+    for _, child in list(ctx.pairs(tunnel.name)):
         if child.usable:
             idle = yield from last_use(child.spi_in, child.endpoint.local)
             quiet = min(quiet, float("inf") if idle is None else idle)

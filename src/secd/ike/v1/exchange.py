@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TypeVar
 
 from secd.ike import nat
+from secd.ike.endpoint import Endpoint
 from secd.ike.retransmission import Flight, sent
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1.context import Context, Message, Session
-from secd.ike.v1.state import Endpoint, IsakmpSA, Phase1
+from secd.ike.v1.state import IsakmpSA, Phase1
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.isakmp import NO_COOKIE
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 
-from secd.ike import explain
+from secd.ike import esp, explain
 from secd.ike.crypto.ikev1 import hash_1
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, dpd, offers, opening, phase1, quick_mode
@@ -198,14 +198,14 @@ def _suspect_identity(ctx: Context, session: Session) -> None:
 
 def _deleted_pair(ctx: Context, session: Session, spi: int) -> None:
     """The peer receives on `spi` no more: stop sending on it, and let the other direction run out."""
-    for holder, child in children.all_of(ctx, session.sa.tunnel):
+    for holder, child in ctx.pairs(session.sa.tunnel):
         if child.spi_out == spi and child.gone_at is None:
             tunnel = ctx.tunnel(session)
             if tunnel is not None:
                 ctx.world.log("info", tunnel.name, "phase2-deleted", f"the peer has deleted SPI 0x{spi:08x}")
-                if tunnel.up_since is not None and children.newest(ctx, tunnel.name) == (holder, child):
+                if tunnel.up_since is not None and ctx.newest_pair(tunnel.name) == (holder, child):
                     tunnel.reason = "the peer has deleted the SAs"
-            children.discard_outbound(ctx, holder, child)
+            esp.discard_outbound(ctx, holder, child)
             child.stale = True
             child.gone_at = ctx.world.now + children.DRAIN
             child.rekey_at = child.retire_at = None
@@ -218,7 +218,7 @@ def _take_for_confirmed(ctx: Context, tunnel: Tunnel) -> None:
     """The peer has deleted a pair while a new one waits for message 3, which may be lost: it must have the new one."""
     for session in ctx.of(tunnel.name):
         for quick in quick_mode.in_progress(session, ours=False):
-            if isinstance(quick.state, AnswerSent) and children.newest(ctx, tunnel.name) is None:
+            if isinstance(quick.state, AnswerSent) and ctx.newest_pair(tunnel.name) is None:
                 quick_mode.confirm(ctx, session, tunnel, quick, quick.state)
 
 

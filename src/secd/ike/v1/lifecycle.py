@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from secd.ike import nat
-from secd.ike.contract import Send
 from secd.ike.retransmission import again, due, jitter
 from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
@@ -118,7 +117,7 @@ def _look_for_use(ctx: Context, session: Session, quick: QuickMode) -> Step[None
     if not isinstance(quick.state, AnswerSent | ConfirmationSent):
         return
     used = (yield from last_use(quick.state.spi, session.sa.endpoint.local)) is not None
-    older = children.newest(ctx, session.sa.tunnel)
+    older = ctx.newest_pair(session.sa.tunnel)
     idle = None
     if isinstance(quick.state, ConfirmationSent) and not used and older is not None:
         idle = yield from last_use(older[1].spi_in, older[1].endpoint.local)
@@ -180,11 +179,8 @@ def _watch(ctx: Context, runner: Runner, session: Session) -> None:
             dpd.schedule(ctx, session)
     if session.keepalive_at is not None and session.keepalive_at <= now:
         session.keepalive_at = now + nat.KEEPALIVE if session.sa.nat.here else None
-        where = session.sa.endpoint
         if newest:
-            ctx.world.outbox.put(
-                Send(where.local, where.local_port, where.remote, where.remote_port, nat.KEEPALIVE_DATA)
-            )
+            ctx.send(session.sa.endpoint, nat.KEEPALIVE_DATA)
 
 
 def _dead_or_alive(ctx: Context, session: Session, tunnel: Tunnel) -> Step[None]:

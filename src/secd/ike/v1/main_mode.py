@@ -37,23 +37,14 @@ from secd.ike import explain, identities, proposals
 from secd.ike.connection import PreSharedKey
 from secd.ike.crypto.groups import group
 from secd.ike.crypto.ikev1 import skeyid_psk_data, skeyid_signatures
+from secd.ike.endpoint import Endpoint
 from secd.ike.retransmission import Flight
 from secd.ike.steps import Step, key_pair, keyed_prf, shared_secret
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import exchange, half_open, offers, phase1, proofs
 from secd.ike.v1.context import Context, Message, Session, Told
 from secd.ike.v1.exchange import MAX_BAD, NONCE_OCTETS
-from secd.ike.v1.state import (
-    Endpoint,
-    IdentitySent,
-    IsakmpSA,
-    KeyAnswered,
-    Keys,
-    KeySent,
-    OfferSent,
-    OfferTaken,
-    Phase1,
-)
+from secd.ike.v1.state import IdentitySent, IsakmpSA, KeyAnswered, Keys, KeySent, OfferSent, OfferTaken, Phase1
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, NotifyType
 from secd.ike.wire.isakmp import NO_COOKIE, Chain, encode_message

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 from secd.ike import explain, nat, proposals
 from secd.ike.connection import Connection, Phase1Proposal, PreSharedKey
+from secd.ike.endpoint import Endpoint
 from secd.ike.proposals import Exchange, Suite
 from secd.ike.tunnel import Tunnel, origin_for
 from secd.ike.v1 import phase1, proofs
 from secd.ike.v1.context import Context, Message, Session
-from secd.ike.v1.state import (
-    Endpoint,
-    Nat,
-)
+from secd.ike.v1.state import Nat
 from secd.ike.wire import vendorids
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, NotifyType, ProtocolId

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from secd.ike import explain
+from secd.ike.endpoint import Endpoint
 from secd.ike.retransmission import due
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import aggressive_mode, main_mode, proofs
 from secd.ike.v1.context import Context, Runner, Session
-from secd.ike.v1.state import (
-    AggressiveAnswered,
-    AggressiveSent,
-    Endpoint,
-    IdentitySent,
-    KeySent,
-    KeyWanted,
-    OfferSent,
-)
+from secd.ike.v1.state import AggressiveAnswered, AggressiveSent, IdentitySent, KeySent, KeyWanted, OfferSent
 
 #: Our first message goes out so often, so many seconds apart at most, and then again under another cookie.  So a peer
 #: that comes back after a long time hears of us soon.

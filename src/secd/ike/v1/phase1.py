@@ -10,11 +10,12 @@ from secd.ike import explain, identities, proposals
 from secd.ike.connection import Connection
 from secd.ike.crypto.ciphers import cipher_named
 from secd.ike.crypto.ikev1 import CbcState, encryption_key, hash_i, hash_r, phase1_keys
+from secd.ike.endpoint import Role
 from secd.ike.retransmission import fraction
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, proofs
 from secd.ike.v1.context import Context, Session, Terms
-from secd.ike.v1.state import Established, Keys, Role
+from secd.ike.v1.state import Established, Keys
 from secd.ike.wire.iana import NotifyType, ProtocolId
 from secd.ike.wire.isakmp import Chain
 from secd.ike.wire.payloads import IDPayload, NotificationPayload

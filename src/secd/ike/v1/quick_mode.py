@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from secd.ike import explain, identities, nat, proposals
+from secd.ike import esp, explain, identities, nat, proposals
 from secd.ike.crypto.groups import group
 from secd.ike.crypto.ikev1 import hash_1, hash_2, hash_3
 from secd.ike.proposals import EspSuite
@@ -127,11 +127,11 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode
     nonces = (state.nonce, nonce_r)
     made = partial(children.make, session, tunnel, suite, nonces=nonces, secret=secret)
     inbound, outbound = made(direction="in", spi=state.spi), made(direction="out", spi=spi_out)
-    children.install(ctx, session, inbound)
+    esp.install(ctx, session, inbound)
     session.sa.children.append(_child(ctx, session, suite, (state.spi, spi_out), ours=True))
     hashed = hash_3(session.prf, session.keys.skeyid_a, message_id, *nonces)
     _send(ctx, session, quick, _sealed(ctx, session, message_id, quick, [HashPayload(hashed)]), message, awaits=False)
-    now, older = ctx.world.now, children.newest(ctx, tunnel.name)
+    now, older = ctx.world.now, ctx.newest_pair(tunnel.name)
     limit = now if older is None else now + min(HOLD, (older[1].expires - now) / 2)
     quick.state = ConfirmationSent(state.spi, outbound, quick.deadline - LIMIT, now + LOOK, limit)
     quick.deadline = now + LINGER
@@ -182,7 +182,7 @@ def _answer(ctx: Context, session: Session, tunnel: Tunnel, opened: Opened) -> S
     nonces = (nonce_i, nonce_r)
     made = partial(children.make, session, tunnel, suite, nonces=nonces, secret=secret)
     outbound = made(direction="out", spi=spi_out)
-    children.install(ctx, session, made(direction="in", spi=spi))
+    esp.install(ctx, session, made(direction="in", spi=spi))
     session.sa.children.append(_child(ctx, session, suite, (spi, spi_out), ours=False))
     payloads: list[Payload] = [proposals.answer(choice, spi.to_bytes(4, "big")), NoncePayload(nonce_r)]
     if public:
@@ -226,22 +226,22 @@ def confirm(
     child = next((each for each in session.sa.children if each.spi_in == state.spi), None)
     if child is None or child.gone_at is not None:
         return
-    first = child.ours and children.newest(ctx, tunnel.name) is None
-    children.install(ctx, session, children.outbound_at(state.outbound, child), after_send=first)
+    first = child.ours and ctx.newest_pair(tunnel.name) is None
+    esp.install(ctx, session, esp.outbound_at(state.outbound, child), after_send=first)
     child.created = max(ctx.world.now, _after(ctx, tunnel))  # the data plane's order: what was installed last is used
     child.installed = True
     up(ctx, session, tunnel, child)
     if isinstance(state, ConfirmationSent):
         _retire_older(ctx, tunnel, state.begun)
         return
-    for _, other in children.all_of(ctx, tunnel.name):
+    for _, other in ctx.pairs(tunnel.name):
         if other is not child and other.usable:
             other.check_at = ctx.world.now + RETIRE
 
 
 def _after(ctx: Context, tunnel: Tunnel) -> float:
     """A moment after the newest pair was made, however soon that is."""
-    newest = children.newest(ctx, tunnel.name)
+    newest = ctx.newest_pair(tunnel.name)
     return 0.0 if newest is None else math.nextafter(newest[1].created, math.inf)
 
 
@@ -263,7 +263,7 @@ def wait_no_longer(ctx: Context, session: Session) -> None:
 
 def up(ctx: Context, session: Session, tunnel: Tunnel, child: Child) -> None:
     """A pair can be used: say so, and see that there are not too many."""
-    usable = [(holder, each) for holder, each in children.all_of(ctx, tunnel.name) if each.usable and each is not child]
+    usable = [(holder, each) for holder, each in ctx.pairs(tunnel.name) if each.usable and each is not child]
     if usable:
         tunnel.last_rekey = ctx.world.now
     tunnel.retries = 0
@@ -313,7 +313,7 @@ def give_up(ctx: Context, session: Session, message_id: int, reason: str) -> Non
             children.remove(ctx, session, child)
     if isinstance(quick.state, ProposalSent) and tunnel is not None:
         tunnel.failed(reason, ctx.world.now, ctx.world.random)
-        for holder, child in children.all_of(ctx, tunnel.name):
+        for holder, child in ctx.pairs(tunnel.name):
             if child.spi_in == quick.state.replaces:
                 child.rekey_at = tunnel.attempt_at if tunnel.attempt_at is not None else ctx.world.now + LATER
                 ctx.touch(holder)
@@ -349,7 +349,7 @@ def _child(ctx: Context, session: Session, suite: EspSuite, spis: tuple[int, int
 
 def _retire_older(ctx: Context, tunnel: Tunnel, begun: float) -> None:
     """We have rekeyed: the pairs that were there when it was begun are not needed any more."""
-    for holder, other in children.all_of(ctx, tunnel.name):
+    for holder, other in ctx.pairs(tunnel.name):
         if other.installed and other.retire_at is None and other.created <= begun:
             other.rekey_at = None
             other.retire_at = ctx.world.now + RETIRE

@@ -5,24 +5,12 @@ Times are monotonic seconds.  Nothing in here shows a key in its repr.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import Struct, field
 
+from secd.ike.endpoint import Endpoint, Role
 from secd.ike.proposals import EspSuite, Exchange, Suite
 from secd.ike.retransmission import Flight
 from secd.sadb.messages import SA, Identity
-
-Role = Literal["initiator", "responder"]
-
-
-class Endpoint(Struct, frozen=True):
-    """Where messages go from and to.  `local` "" until the first answer tells it."""
-
-    local: str
-    local_port: int
-    remote: str
-    remote_port: int
 
 
 class Nat(Struct):
@@ -229,6 +217,11 @@ class Child(Struct):
     def usable(self) -> bool:
         """Whether traffic goes through it and is meant to."""
         return self.installed and self.gone_at is None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the inbound SA is not in the data plane any more: then the pair is forgotten."""
+        return False
 
 
 class IsakmpSA(Struct):

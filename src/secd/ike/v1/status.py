@@ -1,16 +1,12 @@
-"""A tunnel as `sec status` shows it."""
+"""A tunnel of IKEv1 as `sec status` shows it."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from secd.ike import identities
-from secd.ike.contract import ChildStatus, ConnectionStatus, IKEStatus
+from secd.ike import status
+from secd.ike.contract import ConnectionStatus, IKEStatus
 from secd.ike.tunnel import Tunnel
-from secd.ike.v1 import children
 from secd.ike.v1.context import Context, Session
-from secd.ike.v1.state import Child, Gone
-from secd.sadb.messages import Identity
+from secd.ike.v1.state import Gone
 
 _WORDS = {
     "OfferSent": "main mode: proposal sent",
@@ -29,69 +25,19 @@ _WORDS = {
 def describe(ctx: Context, tunnel: Tunnel, now: float) -> ConnectionStatus:
     """Everything about one tunnel; times from `now`."""
     sessions = ctx.of(tunnel.name)
-    pairs = [child for _, child in children.all_of(ctx, tunnel.name) if child.installed]
-    live = [each for each in sessions if not isinstance(each.sa.phase1, Gone)]
-    state: Literal["up", "connecting", "waiting", "down"] = "up"
-    if children.newest(ctx, tunnel.name) is None:
-        state = "down"
-    if state == "down" and live:
-        state = "connecting"
-    elif state == "down" and not tunnel.starts and tunnel.attempt_at is None:
-        state = "waiting"
-    return ConnectionStatus(
-        connection=tunnel.connection,
-        state=state,
-        reason=tunnel.why(state),
-        ike=[_ike(each, now) for each in sessions],
-        children=[_child(each, now) for each in sorted(pairs, key=lambda child: -child.created)],
-        last_rekey=None if tunnel.last_rekey is None else now - tunnel.last_rekey,
-        next_attempt=None if tunnel.attempt_at is None else max(0.0, tunnel.attempt_at - now),
-        retries=tunnel.retries,
-    )
+    rows = [_row(each, now) for each in sessions]
+    live = any(not isinstance(each.sa.phase1, Gone) for each in sessions)
+    return status.describe(ctx, tunnel, rows, now, live=live)
 
 
-def _ike(session: Session, now: float) -> IKEStatus:
+def _row(session: Session, now: float) -> IKEStatus:
     sa, suite = session.sa, session.sa.suite
-    return IKEStatus(
+    return status.row(
+        sa,
+        now,
         version=1,
-        role=sa.role,
         state=_WORDS.get(type(sa.phase1).__name__, ""),
-        initiator_spi=sa.icookie.hex(),
-        responder_spi=sa.rcookie.hex(),
-        local=sa.endpoint.local,
-        local_port=sa.endpoint.local_port,
-        remote=sa.endpoint.remote,
-        remote_port=sa.endpoint.remote_port,
-        local_id=_id(sa.local_id),
-        remote_id=_id(sa.remote_id),
-        encryption=suite.encryption if suite else "",
-        hash=suite.hash if suite else "",
-        group=suite.group if suite else "",
-        age=now - sa.created,
-        rekey_in=_in(sa.rekey_at, now),
-        expires_in=_in(sa.expires, now),
-        nat=sa.nat.found,
+        spis=(sa.icookie, sa.rcookie),
+        algorithms=(suite.encryption, suite.hash, suite.group) if suite is not None else ("", "", ""),
         vendor=sa.vendor,
     )
-
-
-def _child(child: Child, now: float) -> ChildStatus:
-    return ChildStatus(
-        spi_in=child.spi_in,
-        spi_out=child.spi_out,
-        encryption=child.suite.encryption,
-        auth=child.suite.auth,
-        group=child.suite.group,
-        age=now - child.created,
-        rekey_in=_in(child.rekey_at, now),
-        expires_in=_in(child.expires, now),
-        udpencap=child.udp,
-    )
-
-
-def _id(identity: Identity | None) -> str:
-    return identities.words(identity) if identity is not None else ""
-
-
-def _in(at: float | None, now: float) -> float | None:
-    return None if at is None else max(0.0, at - now)

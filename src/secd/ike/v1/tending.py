@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from secd.ike import nat
+from secd.ike import nat, tending
 from secd.ike.connection import Connection
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, dpd, offers, opening, quick_mode
 from secd.ike.v1.context import Context, Runner, Session
-from secd.ike.v1.state import AggressiveSent, Endpoint, Gone, KeySent, KeyWanted, OfferSent
+from secd.ike.v1.state import AggressiveSent, Gone, KeySent, KeyWanted, OfferSent
 
-#: Seconds for which the responder of a main mode leaves quick mode to the initiator.
-COURTESY = 3.0
 #: ISAKMP SAs of one tunnel.
 MAX_SESSIONS = 4
 
@@ -28,7 +26,7 @@ def drop_all(ctx: Context, tunnel: Tunnel, reason: str, *, tell: bool) -> None:
 
 def tend(ctx: Context, tunnel: Tunnel) -> None:
     """Look at a tunnel after a step."""
-    if children.newest(ctx, tunnel.name) is None:
+    if ctx.newest_pair(tunnel.name) is None:
         for session in ctx.of(tunnel.name):
             quick_mode.wait_no_longer(ctx, session)
     _gather(ctx, tunnel)
@@ -36,14 +34,8 @@ def tend(ctx: Context, tunnel: Tunnel) -> None:
         dpd.schedule(ctx, session)
         if session.sa.established and session.sa.nat.here and session.keepalive_at is None:
             session.keepalive_at = ctx.world.now + nat.KEEPALIVE
-    up = children.newest(ctx, tunnel.name) is not None
-    if up and tunnel.up_since is None:
-        ctx.world.log("info", tunnel.name, "up", f"{tunnel.connection.iface} is up")
-        tunnel.up(ctx.world.now)
-    elif not up and tunnel.up_since is not None:
-        tunnel.down(tunnel.reason or "the SAs are gone", ctx.world.now)
-        ctx.world.log("warning", tunnel.name, "down", f"{tunnel.connection.iface} is down: {tunnel.reason}")
-    if up and ctx.newest(tunnel.name) is not None:
+    tending.report(ctx, tunnel)
+    if ctx.newest_pair(tunnel.name) is not None and ctx.newest(tunnel.name) is not None:
         tunnel.attempt_at = None
     else:
         _bring_up(ctx, tunnel)
@@ -54,20 +46,16 @@ def attempt(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
     """The time has come to try to bring a tunnel up."""
     tunnel.attempt_at = None
     ctx.tend(tunnel.name)
-    pair, newest = children.newest(ctx, tunnel.name), ctx.newest(tunnel.name)
+    pair, newest = ctx.newest_pair(tunnel.name), ctx.newest(tunnel.name)
     if _busy(ctx, tunnel) or (pair is not None and newest is not None):
         return
     if newest is not None:
         newest.tried = True
         runner.begin(newest, "quick", quick_mode.start(ctx, newest, tunnel))
         return
-    connection = tunnel.connection
-    obstacle = _obstacle(connection)
-    if obstacle or connection.peer is None:
-        tunnel.failed(obstacle, ctx.world.now, ctx.world.random)
-        ctx.world.log_once(tunnel, "error", "unsupported", obstacle)
+    where = tending.destination(ctx, tunnel, _obstacle(tunnel.connection))
+    if where is None:
         return
-    where = Endpoint(connection.local or "", nat.IKE_PORT, connection.peer, nat.IKE_PORT)
     opening.start(ctx, runner, tunnel, where if pair is None else pair[0].sa.endpoint, rekeying=pair is not None)
 
 
@@ -90,9 +78,7 @@ def _bring_up(ctx: Context, tunnel: Tunnel) -> None:
     newest = ctx.newest(tunnel.name)
     if newest is not None and not newest.tried:  # the attempt goes on: no pause between phase 1 and phase 2
         tunnel.attempt_at = ctx.world.now
-    tunnel.plan(ctx.world.now, ctx.world.random)
-    if newest is not None and newest.sa.role == "responder" and tunnel.attempt_at is not None:
-        tunnel.attempt_at = max(tunnel.attempt_at, newest.since + COURTESY)
+    tending.plan(ctx, tunnel)
 
 
 def _gather(ctx: Context, tunnel: Tunnel) -> None:
