@@ -102,14 +102,14 @@ class DeleteSA(Struct, frozen=True):
 
 
 class AssignAddress(Struct, frozen=True):
-    """The peer, a hub, gives `iface` inner addresses (`10.1.2.3/24`, `2001:db8::3/64`) and name servers.
+    """The inner addresses of `iface`, in place of those of before: see sadb.messages.Assign.
 
-    It is the newest word about this interface; nothing takes it back but another one.
+    `addresses` (`10.1.2.3/24`, `2001:db8::3/64`) the peer, a hub, gives us; `peers` (`10.1.2.9`) we give the peer.
     """
 
     iface: str
-    addresses: tuple[str, ...]
-    name_servers: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
 
 
 class Log(Struct, frozen=True):
@@ -329,3 +329,5 @@ class ConnectionStatus(Struct, frozen=True):
     last_rekey: float | None  # seconds ago
     next_attempt: float | None  # seconds from now
     retries: int
+    assigned: dict[str, tuple[str, ...]] = {}  # by iked.conf's words: what the peer, a hub, gives us
+    provided: tuple[str, ...] = ()  # inner addresses that we give the peer

@@ -11,6 +11,7 @@ from operator import itemgetter
 
 from secd.ike.contract import (
     AddSA,
+    AssignAddress,
     DeleteSA,
     DropCheckpoint,
     ExpectFrom,
@@ -21,7 +22,7 @@ from secd.ike.contract import (
     UpdateSA,
 )
 
-_CHANGES = (AddSA, UpdateSA, DeleteSA)
+_CHANGES = (AddSA, UpdateSA, DeleteSA, AssignAddress)
 _CHECKPOINTS = (SaveCheckpoint, DropCheckpoint)
 _AFTER_SEND = 4
 

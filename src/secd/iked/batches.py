@@ -7,10 +7,21 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from secd.ike.contract import AddSA, DeleteSA, DropCheckpoint, ExpectFrom, Output, SaveCheckpoint, Send, UpdateSA
+from secd.ike.contract import (
+    AddSA,
+    AssignAddress,
+    DeleteSA,
+    DropCheckpoint,
+    ExpectFrom,
+    Output,
+    SaveCheckpoint,
+    Send,
+    UpdateSA,
+)
 from secd.ipc.channel import MAX_MESSAGE
 from secd.sadb.messages import (
     Add,
+    Assign,
     Batch,
     Checkpoint,
     CheckpointForget,
@@ -22,7 +33,7 @@ from secd.sadb.messages import (
     Update,
 )
 
-BatchRequest = Add | Update | Delete | Checkpoint | CheckpointForget | CheckpointInUse | Expect | Datagram
+BatchRequest = Add | Update | Delete | Assign | Checkpoint | CheckpointForget | CheckpointInUse | Expect | Datagram
 
 #: Octets and requests in one batch; a step with more (a shutdown of many tunnels) takes several, in order.
 MAX_OCTETS = MAX_MESSAGE - 256
@@ -43,6 +54,8 @@ def to_request(output: Output, seq: int) -> BatchRequest | None:
             return CheckpointForget(checkpoint_id)
         case ExpectFrom(addresses, anew):
             return Expect(addresses, anew)
+        case AssignAddress(iface, addresses, peers):
+            return Assign(iface, addresses, peers)
         case AddSA(_, sa):
             return Add(seq, sa)
         case UpdateSA(spi, direction, destination, new_source, new_destination, ports):

@@ -11,9 +11,11 @@ from secd.netlink import wire
 from secd.netlink.socket import Netlink
 
 _INFO = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-_ADDRESS, _LOCAL, _FLAGS = 1, 2, 8
+_ADDRESS, _LOCAL, _FLAGS, _PROTOCOL = 1, 2, 8, 11
 _NODAD, _TENTATIVE = 0x02, 0x40
 SCOPE_GLOBAL, SCOPE_LINK = 0, 253
+#: Who has set an address (`ip -d address` shows it, Linux 5.18 and newer): one that a peer gives to a secN.
+PROTOCOL_GIVEN = 94
 
 
 class Address(Struct, frozen=True):
@@ -27,6 +29,7 @@ class Address(Struct, frozen=True):
     prefix_length: int
     peer: str | None = None
     scope: int = SCOPE_GLOBAL
+    protocol: int = 0
 
     @property
     def family(self) -> int:
@@ -44,7 +47,8 @@ def decode(body: bytes) -> Address | None:
     found = dict(wire.attributes(body, _INFO.size))
     remote = wire.address(found.get(_ADDRESS, b""))
     local = wire.address(found.get(_LOCAL, b"")) or remote
-    return Address(index, local, prefix_length, remote if remote != local else None, scope)
+    protocol = wire.number(found.get(_PROTOCOL, b""))
+    return Address(index, local, prefix_length, remote if remote != local else None, scope, protocol)
 
 
 def list_all(netlink: Netlink, index: int | None = None) -> list[Address]:
@@ -56,11 +60,14 @@ def list_all(netlink: Netlink, index: int | None = None) -> list[Address]:
     return found
 
 
-def add(netlink: Netlink, index: int, address: str, prefix_length: int, *, peer: str | None = None) -> None:
+def add(
+    netlink: Netlink, index: int, address: str, prefix_length: int, *, peer: str | None = None, protocol: int = 0
+) -> None:
     """Add an address; EEXIST when it is there.  IPv6 addresses are used at once (no duplicate detection)."""
+    mark = wire.u8(_PROTOCOL, protocol) if protocol else b""  # passed over by an older Linux
     netlink.request(
         wire.RTM_NEWADDR,
-        _encode(index, address, prefix_length, peer),
+        _encode(index, address, prefix_length, peer) + mark,
         wire.NLM_F_CREATE | wire.NLM_F_EXCL,
     )
 

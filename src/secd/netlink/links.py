@@ -20,7 +20,7 @@ SEC_GROUP = 1516
 _INFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFNAME, _MTU, _TXQLEN, _LINKINFO, _IFALIAS, _AF_SPEC, _GROUP = 3, 4, 13, 18, 20, 26, 27
 _INFO_KIND, _INET_CONF, _INET6_ADDR_GEN_MODE = 1, 1, 8
-_DEVCONF_RP_FILTER, _ADDR_GEN_MODE_NONE = 8, 1
+_DEVCONF_RP_FILTER, _DEVCONF_PROMOTE_SECONDARIES, _ADDR_GEN_MODE_NONE = 8, 20, 1
 
 
 class Link(Struct, frozen=True):
@@ -116,9 +116,12 @@ def change(
 
 def set_rp_filter(netlink: Netlink, index: int, value: int) -> None:
     """Set net.ipv4.conf.<interface>.rp_filter (0 off, 1 strict, 2 loose; the greater of this and `all` counts)."""
-    setting = wire.u32(_DEVCONF_RP_FILTER, value)
-    inet = wire.attribute(socket.AF_INET, wire.attribute(_INET_CONF, setting))
-    _set(netlink, index, wire.attribute(_AF_SPEC | wire.NESTED, inet))
+    _set_devconf(netlink, index, _DEVCONF_RP_FILTER, value)
+
+
+def promote_secondaries(netlink: Netlink, index: int) -> None:
+    """When an IPv4 address goes, let others of its network stay (net.ipv4.conf.<interface>.promote_secondaries)."""
+    _set_devconf(netlink, index, _DEVCONF_PROMOTE_SECONDARIES, 1)
 
 
 def no_generated_addresses(netlink: Netlink, index: int) -> None:
@@ -130,6 +133,11 @@ def no_generated_addresses(netlink: Netlink, index: int) -> None:
 def delete(netlink: Netlink, index: int) -> None:
     """Take an interface away."""
     netlink.request(wire.RTM_DELLINK, _INFO.pack(socket.AF_UNSPEC, 0, index, 0, 0))
+
+
+def _set_devconf(netlink: Netlink, index: int, setting: int, value: int) -> None:
+    inet = wire.attribute(socket.AF_INET, wire.attribute(_INET_CONF, wire.u32(setting, value)))
+    _set(netlink, index, wire.attribute(_AF_SPEC | wire.NESTED, inet))
 
 
 def _set(netlink: Netlink, index: int, attributes: bytes, *, flags: int = 0, mask: int = 0) -> None:

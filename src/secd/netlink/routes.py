@@ -17,12 +17,15 @@ from secd.netlink.socket import Netlink
 
 _INFO = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _NEXTHOP = struct.Struct("=HBBi")  # length, flags, hops, interface
-_OIF, _GATEWAY, _MULTIPATH, _CACHEINFO, _TABLE, _VIA, _EXPIRES, _PAD, _NH_ID = 4, 5, 9, 12, 15, 18, 23, 24, 30
+_DST, _OIF, _GATEWAY, _MULTIPATH, _CACHEINFO, _TABLE, _VIA, _EXPIRES, _PAD, _NH_ID = 1, 4, 5, 9, 12, 15, 18, 23, 24, 30
 _NOT_COPIED = {_CACHEINFO, _TABLE, _EXPIRES, _PAD, _NH_ID}
 _ONLINK, _CLONED = 4, 0x200
+_SCOPE_LINK, _UNICAST = 253, 1
 _TABLE_COMPAT = 252  # rtm_table of a table whose number does not fit one octet
 
 PROTOCOL_KERNEL, PROTOCOL_BGP = 2, 186
+#: Routes to the addresses that we give to peers.
+PROTOCOL_GIVEN = 94
 
 
 class Route(Struct, frozen=True):
@@ -47,6 +50,14 @@ class Route(Struct, frozen=True):
         """Sort by this to have each gateway's network before the routes through the gateway."""
         kinds = {kind for kind, _ in wire.attributes(self.attributes)}
         return bool(kinds & {_GATEWAY, _VIA, _MULTIPATH}), -self.header[1]
+
+
+def to_host(address: str, index: int, protocol: int) -> Route:
+    """Make a route to one address, over the interface `index`."""
+    family, octets = wire.packed(address)
+    header = _INFO.pack(family, 8 * len(octets), 0, 0, 0, protocol, _SCOPE_LINK, _UNICAST, 0)
+    attributes = wire.attribute(_DST, octets) + wire.u32(_OIF, index)
+    return Route(header, attributes, frozenset({index}))
 
 
 def list_chunks(netlink: Netlink, family: int, table: int) -> Iterator[list[Route]]:

@@ -248,6 +248,21 @@ class Expect(Struct, frozen=True, tag="expect"):
     anew: bool
 
 
+Prefix = Annotated[str, Meta(max_length=49)]  # an address with its prefix length
+
+
+class Assign(Struct, frozen=True, tag="assign"):
+    """What inner addresses peers and we have given each other over `name`, in place of what was so before.
+
+    `addresses` (`10.1.2.3/24`) are set on it, now or as soon as it is there, and `peers` (without a prefix length) are
+    routed into it; nobody else's addresses and routes are touched.  Not answered.  Role `iked` only.
+    """
+
+    name: Interface
+    addresses: Annotated[tuple[Prefix, ...], Meta(max_length=16)] = ()
+    peers: Annotated[tuple[Address, ...], Meta(max_length=16)] = ()
+
+
 class Datagram(Struct, frozen=True, tag="datagram"):
     """An IKE message, to or from the network.  Not answered.
 
@@ -270,7 +285,9 @@ class Batch(Struct, frozen=True, tag="batch"):
     """
 
     requests: Annotated[
-        tuple[Add | Update | Delete | Checkpoint | CheckpointForget | CheckpointInUse | Expect | Datagram, ...],
+        tuple[
+            Add | Update | Delete | Assign | Checkpoint | CheckpointForget | CheckpointInUse | Expect | Datagram, ...
+        ],
         Meta(max_length=256),
     ]
 
@@ -387,8 +404,8 @@ class Change(Struct, frozen=True, tag="change"):
 
 Request = (
     Register | GetSPI | Add | Update | Delete | Get | Dump | Flush | InterfaceCreate | InterfaceDestroy
-    | InterfaceSet | InterfaceDump | CountersGet | Checkpoint | CheckpointForget | CheckpointInUse | Expect | Datagram
-    | Batch
+    | InterfaceSet | InterfaceDump | CountersGet | Checkpoint | CheckpointForget | CheckpointInUse | Expect | Assign
+    | Datagram | Batch
 )  # fmt: skip
 Answer = Done | Failed | Reserved | Begin | Commit | Entry | InterfaceEntry | CountersEntry
 Event = Expire | NewMapping | InterfaceChange | Change | Datagram | Checkpoint

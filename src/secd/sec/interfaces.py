@@ -133,6 +133,7 @@ class Interfaces:
     def _set_up(self, name: str) -> None:
         index = self._all[name].index
         links.change(self._netlink, index, mtu=MTU, group=links.SEC_GROUP, txqueuelen=_TXQUEUELEN)
+        links.promote_secondaries(self._netlink, index)
         with contextlib.suppress(OSError):  # without IPv6 there is nothing to turn off
             links.no_generated_addresses(self._netlink, index)
         try:

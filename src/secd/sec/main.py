@@ -74,7 +74,7 @@ class Process:
         self._loop.add_reader(self._engine.event_fd(), self._take_engine_events)
         self._loop.add_reader(self._monitor, self._take_changes)
         names = await asyncio.wait_for(self._known, _START_TIMEOUT)
-        await self._service.interfaces.take_up(names)
+        await self._service.take_up(names)
         await self._underlay.start()
         early, self._early = self._early or [], None
         for sock in early:

@@ -17,10 +17,11 @@ from secd.sec.clients import Audience, Client
 from secd.sec.engine import DataPlane
 from secd.sec.family import Family
 from secd.sec.inbox import Inbox
+from secd.sec.inner import Inner
 from secd.sec.interfaces import Interfaces
 
 _HOUR = 3600.0
-_ONLY_IKED = (m.Checkpoint, m.CheckpointForget, m.CheckpointInUse, m.Expect, m.Datagram)
+_ONLY_IKED = (m.Checkpoint, m.CheckpointForget, m.CheckpointInUse, m.Expect, m.Assign, m.Datagram)
 
 
 class Service:
@@ -31,7 +32,8 @@ class Service:
         self._engine, self._family, self._on_fatal = engine, family, on_fatal
         self._audience = Audience()
         self._associations = Associations(engine, family, self._audience)
-        self.interfaces = Interfaces(engine, netlink, family, self._audience.tell)
+        self.interfaces = Interfaces(engine, netlink, family, self._interface_changed)
+        self._inner = Inner(netlink, family.log, lambda name: self.interfaces.get(name).index)
         self._checkpoints = Checkpoints(family.log)
         self._inbox = Inbox()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -54,6 +56,7 @@ class Service:
             m.CheckpointForget: lambda _, request: self._checkpoints.forget(request.id),
             m.CheckpointInUse: lambda _, request: self._checkpoints.use(request.id),
             m.Expect: lambda _, request: self._inbox.expect(request),
+            m.Assign: lambda _, request: self._inner.assign(request),
             m.Datagram: self._datagram,
         }
 
@@ -171,6 +174,16 @@ class Service:
         client.send(m.CountersEntry(request.seq, {**self._engine.counters(), **own}))
 
     # -- interfaces ---------------------------------------------------------------------------------------
+
+    async def take_up(self, names: tuple[str, ...]) -> None:
+        """Attach to the interfaces that an earlier data plane has left."""
+        await self.interfaces.take_up(names)
+        self._inner.forget_routes(self.interfaces.indices())
+
+    def _interface_changed(self, change: m.InterfaceChange) -> None:
+        self._audience.tell(change)
+        if change.exists:
+            self._inner.apply(change.name)
 
     def _interface_create(self, client: Client, request: m.InterfaceCreate) -> None:
         async def create() -> None:

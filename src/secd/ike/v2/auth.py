@@ -99,7 +99,7 @@ def begin(ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript
         payloads.append(IDrPayload(*ids.encode(connection.dstid)))
     offered = child.alternatives(tunnel, key_exchange=False)
     payloads += signing.requests([tunnel])
-    payloads += [*proofs, *config.request(tunnel), suites.offer(ProtocolId.ESP, spi.to_bytes(4, "big"), offered)]
+    payloads += [*proofs, *config.request(ctx, tunnel), suites.offer(ProtocolId.ESP, spi.to_bytes(4, "big"), offered)]
     payloads += [*selectors.offer(wanted.families), *ppk_payloads, *mobike.supported(tunnel, None)]
     sa.endpoint, sa.local_id = where, local_id
     sa.phase = AuthSent(transcript, spi, keys if named is not None else None)
@@ -160,6 +160,8 @@ def _take_pair(ctx: Context, session: Session, tunnel: Tunnel, state: AuthSent, 
         text = child.why_refused(session, tunnel, kind, key_exchange=False)
         ctx.world.log_once(tunnel, "error", child.code_of(kind), text)
         tunnel.failed(text, ctx.world.now, ctx.world.random)
+        if kind in config.REFUSALS:
+            session.sa.delete_at = ctx.world.now
         return
     try:
         suite, spi_out = child.accept(ctx, session, tunnel, chain, key_exchange=False)
@@ -240,7 +242,11 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> S
         own_proofs.append(NotifyPayload(NotifyType.PPK_IDENTITY))
     sa.endpoint, sa.local_id, sa.remote_id = message.endpoint, local_id, who
     material = Material(state.transcript.nonce_i, state.transcript.nonce_r, sk_d=keys.sk_d)
-    body, pair = yield from _first_pair(ctx, session, tunnel, material, chain)
+    given = config.answer(ctx, session, tunnel, chain)
+    body: list[Payload] = [NotifyPayload(NotifyType.INTERNAL_ADDRESS_FAILURE)]
+    pair: Pair | None = None
+    if given is not None:
+        body, pair = yield from _first_pair(ctx, session, tunnel, material, chain)
     if sa.phase is not state:
         return
     sa.keys = keys
@@ -249,7 +255,7 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> S
     older = ctx.newest_pair(tunnel.name) is not None
     establish(ctx, session, tunnel, who, chain)
     mobike.note(session, tunnel, chain)
-    extra = [*config.answer(tunnel, chain), *body, *mobike.supported(tunnel, chain)]
+    extra = [*(given or ()), *body, *mobike.supported(tunnel, chain)]
     exchange.answer(ctx, session, message, [own_identity, *own_proofs, *extra])
     if pair is not None and older and ctx.newest_pair(tunnel.name) is not None:
         pairs.hold(ctx, session, pair)

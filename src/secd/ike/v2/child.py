@@ -337,6 +337,8 @@ def why_refused(session: Session, tunnel: Tunnel, kind: int, *, key_exchange: bo
         return explain.offer_refused(peer, alternatives(tunnel, key_exchange=key_exchange), origin, "childsa")
     if kind == NotifyType.TS_UNACCEPTABLE:
         return explain.selectors_refused(peer)
+    if kind in (NotifyType.INTERNAL_ADDRESS_FAILURE, NotifyType.FAILED_CP_REQUIRED):
+        return explain.address_refused(peer, kind, origin)
     return explain.refusal(peer, kind, "a pair of ESP SAs")
 
 
@@ -346,6 +348,8 @@ def code_of(kind: int) -> str:
         NotifyType.NO_PROPOSAL_CHOSEN: "proposal-mismatch",
         NotifyType.INVALID_KE_PAYLOAD: "proposal-mismatch",
         NotifyType.TS_UNACCEPTABLE: "selector-mismatch",
+        NotifyType.INTERNAL_ADDRESS_FAILURE: "no-address",
+        NotifyType.FAILED_CP_REQUIRED: "no-address",
     }
     return next((code for known, code in codes.items() if known == kind), f"refused {name_of(NotifyType, kind)}")
 
@@ -360,7 +364,10 @@ def tell(ctx: Context, tunnel: Tunnel, level: str, code: str, text: str) -> None
 def _tell_narrowed(ctx: Context, session: Session, tunnel: Tunnel, pair: tuple[TSiPayload, TSrPayload]) -> None:
     carried, peer = selectors.carried(pair), session.sa.endpoint.remote
     words = selectors.pair_words(pair)
-    if not carried:
+    inner = [each.partition("/")[0] for each in ctx.inner.given(tunnel.name).get("address", ())]
+    if not carried and selectors.is_one_of(pair, inner):
+        ctx.world.log_once(tunnel, "info", "one-address", explain.one_address(peer, ", ".join(inner)))
+    elif not carried:
         ctx.world.log_once(tunnel, "warning", "selectors-narrowed", explain.selectors_narrowed(peer, words))
     elif set(carried) != set(settings(tunnel).families):
         missing = next(family for family in settings(tunnel).families if family not in carried)

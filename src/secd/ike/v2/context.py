@@ -13,6 +13,7 @@ from secd.ike.crypto.ikev2_messages import Reassembly
 from secd.ike.crypto.prfs import Prf, prf_named
 from secd.ike.endpoint import Endpoint
 from secd.ike.tunnel import Tunnel
+from secd.ike.v2.inner import Inner
 from secd.ike.v2.state import Child, Established, IkeSA
 from secd.ike.v2.suites import IkeSuite
 from secd.ike.wire.cursor import WireError
@@ -116,6 +117,7 @@ class Context(table.Table[IkeSA, Session, Child]):
         """Start without a session."""
         super().__init__(world)
         self.locals: dict[str, str] = {}
+        self.inner = Inner()
         self._by_spi: dict[bytes, Session] = {}
         self._by_first: dict[tuple[str, bytes], Session] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from secd.ike import identities, names
 from secd.ike.connection import Connection, PreSharedKey
@@ -150,6 +150,68 @@ def selectors_narrowed(peer: str, selectors: str) -> str:
         f"{peer} carries only {selectors}, a sec interface 0.0.0.0/0 <-> 0.0.0.0/0: it drops whatever else is routed "
         f"into the tunnel; make the peer route-based (local and remote network 0.0.0.0/0), or route only that"
     )
+
+
+def one_address(peer: str, address: str) -> str:
+    """A hub carries the inner address alone."""
+    return (
+        f"{peer} carries only what is from and to the inner address {address}; for networks behind this end, or "
+        f"routing protocols, make it route-based there (strongSwan: `remote_ts = 0.0.0.0/0`)"
+    )
+
+
+def address_refused(peer: str, notify: int, origin: str) -> str:
+    """A hub makes no pair for want of an inner address."""
+    if notify == NotifyType.FAILED_CP_REQUIRED:
+        return (
+            f"{peer} is for those only who ask for an inner address (FAILED_CP_REQUIRED): write `request address any` "
+            f"at {origin}"
+        )
+    return (
+        f"{peer} has no inner address for us (INTERNAL_ADDRESS_FAILURE): its pool is used up, or is not for us; "
+        f"enlarge it there, or take `request address` out at {origin} and write the address into hostname.secN"
+    )
+
+
+def no_address(peer: str, iface: str, origin: str) -> str:
+    """A hub makes the pair and says nothing of an address."""
+    return (
+        f"{peer} gives no address for {iface}, which `request address` at {origin} asks for: have one given there, or "
+        f"take that out and write the address into /etc/hostname.{iface}"
+    )
+
+
+def address_unusable(peer: str, address: str) -> str:
+    """A hub gives what is no inner address."""
+    return f"{peer} gives the inner address {address}, which cannot be one: not set"
+
+
+def prefix_too_short(peer: str, given: str, shortest: int) -> str:
+    """A hub's netmask would lead too much into the tunnel."""
+    return (
+        f"{peer} gives {given}: a netmask that leads more than a /{shortest} into the tunnel is not taken from a peer; "
+        f"the address alone is set, write the routes yourself"
+    )
+
+
+def pool_exhausted(peer: str, pools: Sequence[str], origin: str, holders: Sequence[str]) -> str:
+    """`peer` asks for an address and none is left."""
+    shown = ", ".join(holders[:LISTED]) + (f" and {len(holders) - LISTED} more" if len(holders) > LISTED else "")
+    return (
+        f"no address is left for {peer} (INTERNAL_ADDRESS_FAILURE): {', '.join(pools)} of `config address` at {origin} "
+        f"is with {shown or 'nobody, and has none'}; write a larger network"
+    )
+
+
+def to_be_done(iface: str, given: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What a hub has given that secd leaves to people, with the words to write."""
+    if servers := given.get("name-server"):
+        yield (
+            f"{iface}: name servers are not set by secd: `resolvectl dns {iface} {' '.join(servers)}`, or "
+            f"`nameserver {servers[0]}` in /etc/resolv.conf"
+        )
+    for network in given.get("protected-subnet", ()):
+        yield f"{iface}: no route is made for {network}: `ip route add {network} dev {iface}`"
 
 
 def refusal(peer: str, notify: int, what: str) -> str:

@@ -266,6 +266,7 @@ def _renewed(ctx: Context, old: Session, tunnel: Tunnel, spis: tuple[bytes, byte
             local_id=sa.local_id,
             remote_id=sa.remote_id,
             assigned=sa.assigned,
+            provided=sa.provided,
             began=sa.began,
         )
     )

@@ -7,7 +7,7 @@ to is accepted with a warning that names it, since what we route into the tunnel
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from secd.ike.wire.cursor import WireError
@@ -42,6 +42,15 @@ def agree(chain: Chain, families: Iterable[Family]) -> tuple[TSiPayload, TSrPayl
 def carried(pair: Sequence[TSiPayload | TSrPayload]) -> tuple[Family, ...]:
     """The versions of IP of which everything passes."""
     return tuple(family for family in _FAMILIES if all(any_selector(family) in each.selectors for each in pair))
+
+
+def is_one_of(pair: Sequence[TSiPayload | TSrPayload], hosts: Collection[str]) -> bool:
+    """Whether one side is narrowed to some of `hosts` and the other is not narrowed."""
+    return any(
+        all(isinstance(each, TrafficSelector) and each.start == each.end and str(each.start) in hosts for each in own)
+        and all(any(any_selector(family) == each for family in _FAMILIES) for each in other)
+        for own, other in ((pair[0].selectors, pair[1].selectors), (pair[1].selectors, pair[0].selectors))
+    )
 
 
 def pair_words(pair: Sequence[TSiPayload | TSrPayload]) -> str:

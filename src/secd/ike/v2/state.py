@@ -292,7 +292,7 @@ class IkeSA(Struct):
     `role` says who has begun this SA; after a rekey, who has begun the rekey; `began` is our role in the first one.
     `expires`: an unfinished one is given up, an established one ends, a closing or closed one is forgotten.
     `replaces`: begun to replace others of its tunnel.  `successor`: id of the session that has replaced it by a rekey.
-    `assigned`: what the peer gives us by the configuration payload.
+    `assigned`: what the peer gives us by the configuration payload; `provided`: the inner addresses we give the peer.
     """
 
     spi_i: bytes
@@ -323,6 +323,7 @@ class IkeSA(Struct):
     remote_id: Identity | None = None
     children: list[Child] = field(default_factory=list)
     assigned: dict[str, list[str]] = field(default_factory=dict)
+    provided: list[str] = field(default_factory=list)
 
     @property
     def established(self) -> bool:

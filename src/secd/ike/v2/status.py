@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from secd.ike import status
 from secd.ike.contract import ConnectionStatus, IKEStatus
 from secd.ike.tunnel import Tunnel
@@ -26,7 +28,9 @@ def describe(ctx: Context, tunnel: Tunnel, now: float) -> ConnectionStatus:
     sessions = ctx.of(tunnel.name)
     rows = [_row(each, now) for each in sessions if not isinstance(each.sa.phase, Closed)]
     live = any(not isinstance(each.sa.phase, Closing | Closed) for each in sessions)
-    return status.describe(ctx, tunnel, rows, now, live=live)
+    found = status.describe(ctx, tunnel, rows, now, live=live)
+    given = {word: tuple(values) for word, values in ctx.inner.given(tunnel.name).items()}
+    return replace(found, assigned=given, provided=ctx.inner.leases(tunnel.name))
 
 
 def _row(session: Session, now: float) -> IKEStatus:
