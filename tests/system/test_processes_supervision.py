@@ -175,6 +175,38 @@ def test_a_killed_sadb_takes_iked_along_and_both_come_back(secd):
     assert client.status() == []
 
 
+def test_an_iked_that_is_stuck_is_killed_and_started_again(host, monkeypatch):
+    monkeypatch.setenv("SECD_RUNDIR", str(host.path("/run/secd")))
+    daemon = start(host, "--patience", "3", name="impatient")
+    try:
+        old = pids()["iked"]
+        os.kill(old, signal.SIGSTOP)
+        daemon.wait_for(
+            rf"iked \(pid {old}\) did not answer for 3 s and was killed; the tunnels stay: starting it again$", 20
+        )
+        assert client.status() == []
+        assert pids()["iked"] != old
+        assert {p.name: p.restarts for p in client.processes()} == {"secd": 0, "sadb": 0, "iked": 1}
+    finally:
+        daemon.stop(grace=10)
+
+
+def test_a_sadb_that_is_stuck_is_named_and_left_alone(host, monkeypatch):
+    monkeypatch.setenv("SECD_RUNDIR", str(host.path("/run/secd")))
+    daemon = start(host, "--patience", "3", name="patient")
+    try:
+        sadb = pids()["sadb"]
+        os.kill(sadb, signal.SIGSTOP)
+        daemon.wait_for(
+            rf"sadb \(pid {sadb}\) does not answer for 3 s: .*`kill -9 {sadb}` starts it again, without SAs$", 20
+        )
+        os.kill(sadb, signal.SIGCONT)
+        assert client.status() == []
+        assert {p.name: p.restarts for p in client.processes()} == {"secd": 0, "sadb": 0, "iked": 0}
+    finally:
+        daemon.stop(grace=10)
+
+
 def test_an_iked_that_dies_again_and_again_is_started_again_and_again_and_costs_no_descriptor(secd):
     def held():
         return len(os.listdir(f"/proc/{secd.pid}/fd")), len(os.listdir(f"/proc/{pids()['sadb']}/fd"))

@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         ike_port=arguments.ike_port,
         natt_port=arguments.natt_port,
         workers=arguments.workers,
+        patience=arguments.patience,
     )
     if options.boot and not options.etc.is_dir():
         return _fail(f"--etc {arguments.etc}: no such directory")
@@ -83,8 +84,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--etc", type=Path, default=Path("/etc"), metavar="DIR", help="where those are (default /etc)")
     parser.add_argument("--ike-port", type=_port, default=500, metavar="N", help="UDP port of IKE (default 500)")
     parser.add_argument("--natt-port", type=_port, default=4500, metavar="N", help="of IKE and ESP (default 4500)")
+    parser.add_argument(
+        "--patience", type=_seconds, default=30.0, metavar="N",
+        help="seconds without a sign of life after which iked is killed and started again (default 30; 0: never)",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="packet threads (default: one a core)")
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 to 86400 seconds")
+    return seconds
 
 
 def _port(text: str) -> int:

@@ -105,6 +105,13 @@ class ConfigureCommit(Struct, frozen=True, tag="cfgcommit"):
     """That was all: negotiate by these."""
 
 
+# -- both ways --------------------------------------------------------------------------------------------
+
+
+class Alive(Struct, frozen=True, tag="alive"):
+    """The parent asks whether a child lives, and the child answers with the same."""
+
+
 # -- both children to the parent --------------------------------------------------------------------------
 
 
@@ -126,7 +133,7 @@ class Stop(Struct, frozen=True, tag="stop"):
     """Say goodbye to the peers (iked), then end."""
 
 
-SadbToParent = OpenTUN | CloseTUN | Ready | LogLine
-ParentToSadb = TUNOpened | KnownInterfaces | ClientConnected | Stop
-IkedToParent = PRFRequest | SignRequest | Ready | LogLine
-ParentToIked = KeyResult | ConfigureBegin | ConfigureConnection | ConfigureCommit | Stop
+SadbToParent = OpenTUN | CloseTUN | Ready | LogLine | Alive
+ParentToSadb = TUNOpened | KnownInterfaces | ClientConnected | Stop | Alive
+IkedToParent = PRFRequest | SignRequest | Ready | LogLine | Alive
+ParentToIked = KeyResult | ConfigureBegin | ConfigureConnection | ConfigureCommit | Stop | Alive

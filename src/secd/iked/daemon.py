@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from secd.control.family import (
+    Alive,
     ConfigureBegin,
     ConfigureCommit,
     ConfigureConnection,
@@ -113,6 +114,8 @@ class Daemon:
                 connections, self._connections = self._connections, None
                 self._shell.configure(connections)
                 self._settle()
+            case Alive():
+                self._family.send(message)
             case Stop():
                 self._shell.shutdown(self._ended.set)
                 self._loop.call_later(FAREWELL, self._ended.set)

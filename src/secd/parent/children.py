@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from secd.control.family import Alive
 from secd.ipc.channel import Channel, pair
 
 T = TypeVar("T")
@@ -22,6 +23,8 @@ _DELAYS = (0.0, 0.0, 0.0, 0.1, 0.2, 0.4)
 MAX_DELAY = 1.0
 #: Seconds from the loss of its connection to the end of the process.
 END_TIMEOUT = 1.0
+#: How often a child is asked whether it lives, in the time that it is given to answer.
+_ASKS = 3
 _MAX_ERROR_LINE = 16 * 1024
 
 
@@ -60,12 +63,15 @@ class Child(Generic[T]):
         self.name = name
         self.started = time.monotonic()
         self.ready = False
+        self._on_message = on_message
         self._on_exit = on_exit
         self._on_error_line = on_error_line
         self._loop = asyncio.get_running_loop()
         self._partial = b""
         self._code: int | None = None
         self._told = False
+        self._because = ""
+        self._unanswered = 0
         ours, theirs = pair()
         command = [sys.executable, "-I", "-m", *arguments, "--family", str(theirs.fileno())]
         try:
@@ -90,7 +96,7 @@ class Child(Generic[T]):
         if self._process.stderr:
             os.set_blocking(self._process.stderr.fileno(), False)
             self._loop.add_reader(self._process.stderr, self._read_errors)
-        self._channel: Channel[T] = Channel(ours, types, on_message, self._channel_closed)
+        self._channel: Channel[T] = Channel(ours, types, self._received, self._channel_closed)
 
     @property
     def pid(self) -> int:
@@ -106,10 +112,33 @@ class Child(Generic[T]):
         """Send a message of the family."""
         self._channel.send(message, fds)
 
-    def kill(self) -> None:
-        """End it now; `on_exit` follows."""
+    def kill(self, because: str = "") -> None:
+        """End it now; `on_exit` follows, and says `because` if that is given."""
         if self._code is None:
+            self._because = because
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def watch(self, patience: float, on_silent: Callable[[], None]) -> None:
+        """From now on ask it whether it lives; call `on_silent` when it has not answered for `patience` seconds.
+
+        Unanswered questions are counted, not seconds: when the whole machine stood still, it is asked once more.
+        """
+        if self._code is not None or self._channel.closed:
+            return
+        if self._unanswered == _ASKS:
+            on_silent()
+        if self._unanswered <= _ASKS:
+            self._unanswered += 1
+            self.send(Alive())
+        self._loop.call_later(patience / _ASKS, self.watch, patience, on_silent)
+
+    def _received(self, message: T | Alive, fds: list[int]) -> None:
+        if not isinstance(message, Alive):
+            self._on_message(message, fds)
+            return
+        self._unanswered = 0
+        for fd in fds:
+            os.close(fd)
 
     def _channel_closed(self, reason: str) -> None:
         if self._code is not None:
@@ -139,7 +168,7 @@ class Child(Generic[T]):
             self._process.stderr.close()
         self._channel.close()
         os.close(self._pidfd)
-        self._on_exit(_describe(self._code))
+        self._on_exit(self._because or _describe(self._code))
 
     def _read_errors(self) -> None:
         """Pass on whole lines; a traceback before the log is connected, or a message of the C library."""

@@ -56,6 +56,7 @@ class Options(msgspec.Struct, frozen=True):
     ike_port: int = 500
     natt_port: int = 4500
     workers: int = 0
+    patience: float = 30.0  # seconds that a child may be silent; 0: for ever
 
 
 class Supervisor:
@@ -189,6 +190,18 @@ class Supervisor:
         self._say("error", f"iked (pid {pid}) {how}; the tunnels stay: {_restart(delay)}")
         self._restart(delay, self._start_iked)
 
+    def _iked_silent(self) -> None:
+        """A new iked takes up where this one is stuck: nothing is lost by ending it."""
+        if self._iked and not self._stopping.is_set():
+            self._iked.kill(f"did not answer for {self._options.patience:g} s and was killed")
+
+    def _sadb_silent(self) -> None:
+        """Packets may go through it all the same, and its SAs end with it: that is for a person to decide."""
+        if self._sadb and not self._stopping.is_set():
+            pid = self._sadb.pid
+            self._say("error", f"sadb (pid {pid}) does not answer for {self._options.patience:g} s: no keys are "
+                               f"negotiated meanwhile; `kill -9 {pid}` starts it again, without SAs")  # fmt: skip
+
     def _restart(self, delay: float, start: Callable[[], None]) -> None:
         """Start later; of two pending starts sadb's, which came last or includes the other, is the one."""
         if self._pending:
@@ -253,6 +266,8 @@ class Supervisor:
             self._iked.send(result)
 
     def _ready(self, child: Child[SadbToParent] | Child[IkedToParent]) -> None:
+        if self._options.patience and not child.ready:
+            child.watch(self._options.patience, self._iked_silent if child is self._iked else self._sadb_silent)
         child.ready = True
         self._say("info", f"{child.name} is ready (pid {child.pid}, {child.lived:.2f} s after its start)")
         if self._sadb and self._iked and self._sadb.ready and self._iked.ready:

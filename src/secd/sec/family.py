@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from secd.control.family import (
+    Alive,
     ClientConnected,
     CloseTUN,
     KnownInterfaces,
@@ -111,6 +112,8 @@ class Family:
                 return
             case KnownInterfaces(names=names):
                 self._on_known(names)
+            case Alive():
+                self._channel.send(message)
             case Stop():
                 self._on_stop("told to stop")
             case _:
