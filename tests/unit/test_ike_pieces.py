@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from secd.ike import explain, identities, nat, proposals, retransmission
 from secd.ike.connection import Cipher, Connection, Phase1Proposal, Phase2Proposal
@@ -243,6 +244,13 @@ def test_an_offer_of_phase_1_is_read_back_as_it_was_meant() -> None:
     assert all(proposals.allows1(wanted, suite, offers.PSK) for suite in suites)
     assert not any(proposals.allows1(wanted, suite, 3) for suite in suites)
     assert suites[3].words() == "main auth hmac-md5 enc 3des group ecp256 lifetime 86400"
+
+
+def test_a_key_length_between_those_of_the_cipher_is_not_taken() -> None:
+    wanted = (Phase1Proposal(Cipher("aes", 128, 128, 256), "sha2-256", "modp3072"),)
+    suite = next(proposals.suites1(wanted, 3600, offers.PSK))
+    assert proposals.allows1(wanted, replace(suite, bits=192), offers.PSK)
+    assert not proposals.allows1(wanted, replace(suite, bits=254), offers.PSK)
 
 
 def test_an_offer_of_phase_2_is_read_back_as_it_was_meant() -> None:

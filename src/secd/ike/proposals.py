@@ -160,10 +160,19 @@ def read1(transform: Transform, exchange: Exchange = "main") -> Suite:
 
 
 def allows1(proposals: Iterable[Phase1Proposal], suite: Suite, method: int) -> bool:
-    """Whether a connection with these proposals and this authentication method takes `suite`."""
-    return suite.method == method and any(
-        fits(each.cipher, suite.cipher, suite.bits) and each.hash == suite.hash and each.group == suite.group
-        for each in proposals
+    """Whether a connection with these proposals and this authentication method takes `suite`.
+
+    The key lengths of a proposal are a range, in which a cipher has only some.
+    """
+    cipher = CIPHERS.get(suite.cipher)
+    return (
+        suite.method == method
+        and cipher is not None
+        and (cipher.fixed or suite.bits in cipher.key_lengths)
+        and any(
+            fits(each.cipher, suite.cipher, suite.bits) and each.hash == suite.hash and each.group == suite.group
+            for each in proposals
+        )
     )
 
 
