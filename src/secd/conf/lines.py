@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NoReturn
 
 from msgspec import Struct
@@ -28,7 +29,7 @@ class Definition(Struct, frozen=True):
     before: int
 
 
-class Lines(Parser):
+class Lines(Parser, ABC):
     """Reads a file line by line; what a line that is neither macro nor include says is its heir's."""
 
     def __init__(self, lexer: Lexer, macros: Macros) -> None:
@@ -37,13 +38,13 @@ class Lines(Parser):
         self.definitions: list[Definition] = []
         self._macros = macros
 
+    @abstractmethod
     def rule(self) -> None:
         """Read a line that begins with a keyword, up to its end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count(self) -> int:
         """Say how many rules there are so far."""
-        raise NotImplementedError
 
     def grammar(self) -> None:
         """Read everything, line by line."""

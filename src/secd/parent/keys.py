@@ -12,11 +12,10 @@ import secrets
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from secd.ike.crypto.hashes import HASHES
+
 if TYPE_CHECKING:
     from secd.ike.crypto.signature_schemes import PrivateKey
-
-#: IKEv1's prf is the HMAC of the negotiated hash (RFC 2409 §4, §5); names are those of `connection.Phase1Proposal`.
-_DIGESTS = {"md5": "md5", "sha1": "sha1", "sha2-256": "sha256", "sha2-384": "sha384", "sha2-512": "sha512"}
 
 #: RFC 7296 §2.15.
 KEY_PAD = b"Key Pad for IKEv2"
@@ -69,9 +68,10 @@ class KeyHolder:
         secret = self._secrets.get(handle)
         if secret is None:
             raise KeyHolderError("no such key: its rule was removed or replaced meanwhile")
-        digest = _DIGESTS.get(name)
-        if digest is None:
-            raise KeyHolderError(f"no prf is known for the hash {name!r}; there are {', '.join(_DIGESTS)}")
+        hash_ = HASHES.get(name)
+        if hash_ is None:
+            raise KeyHolderError(f"no prf is known for the hash {name!r}; there are {', '.join(HASHES)}")
+        digest = hash_.library_name
         try:
             return hmac.digest(hmac.digest(secret, pad, digest) if pad else secret, data, digest)
         except ValueError as error:

@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.x448 import X448PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from secd.ike.crypto.certificate_names import subject_text
 from secd.ike.crypto.errors import CertificateError
@@ -57,9 +59,14 @@ def _unusable(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> 
         usage = None
     if usage is not None and not usage.crl_sign:
         return "its issuer may not sign CRLs: keyUsage has no cRLSign"
+    return "" if _signed_by(crl, issuer) else "it was not signed with its issuer's key"
+
+
+def _signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
     key = issuer.public_key()
+    if isinstance(key, X25519PublicKey | X448PublicKey):
+        return False  # for key agreement alone
     try:
-        valid = crl.is_signature_valid(key)  # type: ignore[arg-type]
+        return crl.is_signature_valid(key)
     except (TypeError, ValueError, UnsupportedAlgorithm):
-        valid = False
-    return "" if valid else "it was not signed with its issuer's key"
+        return False
