@@ -18,7 +18,6 @@ import pytest
 
 from secd.cli import ikectl
 from secd.conf import source
-from secd.conf.iked import refuse
 
 CASES = Path(__file__).parent / "ikectl"
 UPDATE = "SECD_UPDATE_GOLDEN"
@@ -29,7 +28,6 @@ def _run(text: str, monkeypatch: pytest.MonkeyPatch) -> str:
     assert words[0] == "ikectl"
     monkeypatch.setattr(source, "_read_stdin", text.encode)
     monkeypatch.setattr(socket, "gethostname", lambda: "gw.example.com")
-    monkeypatch.setattr(refuse, "NOT_YET", frozenset())
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = ikectl.main(["--etc", "/nonexistent", *words[1:], "-"])

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from secd.cli import ikectl
-from secd.conf.iked import refuse
 
 HOST = "gw.example.com"
 
@@ -19,7 +18,6 @@ HOST = "gw.example.com"
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(refuse, "NOT_YET", frozenset())
 
 
 def run(*words: str) -> int:

@@ -12,7 +12,6 @@ from ikectl_daemon import Daemon
 from msgspec.structs import replace
 
 from secd.cli import ikectl
-from secd.conf.iked import refuse
 from secd.control.messages import (
     AddConnection,
     Behaviour,
@@ -34,7 +33,6 @@ POLICY = 'ikev2 "hq" active from any to any peer 192.0.2.1 psk "two words" ppk z
 @pytest.fixture
 def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     monkeypatch.setenv("SECD_RUNDIR", str(tmp_path))
-    monkeypatch.setattr(refuse, "NOT_YET", frozenset())
     running = Daemon(tmp_path)
     yield running
     running.close()
@@ -116,7 +114,6 @@ def test_without_secd_the_answer_says_how_to_start_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("SECD_RUNDIR", str(tmp_path))
-    monkeypatch.setattr(refuse, "NOT_YET", frozenset())
     missing = f"ikectl: secd is not running (no {tmp_path}/{{}}.sock): start it with `systemctl start secd` or `secd`\n"
     for words, name in ((("load", write(tmp_path, POLICY)), "secd"), (("show", "sa"), "iked"), (("active",), "secd")):
         assert run(*words) == 1

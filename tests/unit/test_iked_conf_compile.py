@@ -7,7 +7,6 @@ import socket
 import pytest
 from msgspec.structs import replace
 
-from secd.conf.iked import refuse
 from secd.conf.iked.compile import Compiled, compile_policies
 from secd.conf.iked.credentials import Credentials, CredentialsError
 from secd.conf.iked.grammar import parse_text
@@ -18,12 +17,6 @@ from secd.ike.wire.distinguished_names import name_from_text
 from secd.sadb.messages import Identity
 
 ANY = "from any to any"
-
-
-@pytest.fixture(autouse=True)
-def _everything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What iked cannot do yet is refused; here it is not."""
-    monkeypatch.setattr(refuse, "NOT_YET", frozenset())
 
 
 class Store:
@@ -180,6 +173,8 @@ def test_configuration_payloads_are_words_and_values():
         "request name-server 10.0.0.53 iface sec0"
     )
     assert made.provide == (("address", "10.0.0.2"), ("protected-subnet", "10.0.0.0/8"))
+    pools = ikev2("psk x config address 10.0.0.1/24 config address 2001:db8::/64 config netmask 255.255.255.0 iface sec0")
+    assert pools.provide == (("address", "10.0.0.1/24"), ("address", "2001:db8::/64"), ("netmask", "255.255.255.0"))
     assert made.request == (("address", "any"), ("name-server", "10.0.0.53"))
 
 
@@ -235,7 +230,8 @@ def test_what_nothing_tells_apart_is_refused():
         ("local 192.0.2.0/24 psk x iface sec0", "local 192.0.2.0/24: a tunnel has one local address"),
         ("psk x iface lo0", "iface lo0: write secN"),
         ("psk x iface sec4294967296", "iface sec4294967296: the number is too large"),
-        ("psk x config address 10.0.0.0/24 iface sec0", "config address 10.0.0.0/24: a tunnel has one peer"),
+        ("psk x request address 10.0.0.0/24 iface sec0", "request address 10.0.0.0/24: write one address"),
+        ("psk x config name-server 10.0.0.0/24 iface sec0", "config name-server 10.0.0.0/24: write one address"),
         ("psk x config access-server 10.0.0.1 iface sec0", "config access-server: no standard knows it"),
         ("psk x config netmask 2001:db8::1 iface sec0", "config netmask 2001:db8::1: there is no such thing for IPv6"),
         ('user "joe" "secret"', "user joe: there is no EAP here"),
@@ -251,20 +247,12 @@ def test_everything_that_is_wrong_with_a_policy_is_told_at_once():
     assert len(errors(f"ikev2 ipcomp transport ah {ANY} eap x iface sec0 tag y\n")) == 5
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ("psk x config address 10.0.0.2", "config: not available yet: leave it out"),
-        ("psk x request address any", "request: not available yet: write the address into hostname.secN"),
-    ],
-)
-def test_what_iked_cannot_do_yet_is_refused(monkeypatch: pytest.MonkeyPatch, words: str, told: str):
-    for word in ("config", "request"):
-        monkeypatch.setattr(refuse, "NOT_YET", frozenset({word}))
-        if told.startswith(word):
-            assert errors(f"ikev2 {ANY} {words} iface sec0\n") == [f"stdin: 1: {told}"]
-        else:
-            assert errors(f"ikev2 {ANY} {words} iface sec0\n") == []
+def test_who_is_passive_can_ask_for_nothing():
+    said = [str(each) for each in compiled(f"ikev2 {ANY} psk x request address any iface sec0\n").diagnostics.all]
+    assert len(said) == 1
+    assert "request: only who begins can ask for an address" in said[0]
+    text = f"ikev2 active {ANY} peer 192.0.2.1 psk x request address any iface sec0\n"
+    assert not compiled(text).diagnostics.all
 
 
 # -- printed and read again -------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from secd.conf import addresses
 from secd.conf.diagnostics import MAX_ERRORS
-from secd.conf.iked import refuse
 from secd.conf.iked.certificates import Store
 from secd.conf.iked.compile import compile_policies
 from secd.conf.iked.credentials import CredentialsError
@@ -31,10 +30,9 @@ NOWHERE = Path("/nonexistent/iked")
 
 @pytest.fixture(autouse=True)
 def _no_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here asks the network, and nothing is refused because it is not built yet."""
+    """Nothing here asks the network."""
     monkeypatch.setattr(addresses, "_ask", lambda name: [])
     monkeypatch.setattr(addresses, "_known", {})
-    monkeypatch.setattr(refuse, "NOT_YET", frozenset())
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from secd.conf.hostname import parse_hostname
 from secd.conf.hostname_words import ifconfig_settings
 from secd.conf.iked import compile as iked_compile
 from secd.conf.iked import grammar as iked_grammar
-from secd.conf.iked import refuse as iked_refuse
 from secd.conf.iked.credentials import CredentialsError
 from secd.conf.ipsec.compile import compile_rules
 from secd.conf.ipsec.grammar import parse_text
@@ -71,17 +70,11 @@ def test_an_example_of_ipsec_conf_passes_ipsecctl(text: str):
 
 
 @pytest.mark.parametrize("text", examples("iked.conf.5"))
-def test_an_example_of_iked_conf_is_understood(text: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(iked_refuse, "NOT_YET", frozenset())
+def test_an_example_of_iked_conf_is_understood(text: str):
     parsed = iked_grammar.parse_text(text)
     assert [str(each) for each in parsed.diagnostics.all] == []
     compiled = iked_compile.compile_policies(parsed, NoKeys)
     assert [str(each) for each in compiled.diagnostics.all] == [] or "no keys here" in str(compiled.diagnostics.all[0])
-
-
-def test_the_manual_says_what_iked_cannot_do_yet():
-    caveats = (MAN / "iked.conf.5").read_text().partition(".Sh CAVEATS\n")[2]
-    assert [word for word in sorted(iked_refuse.NOT_YET) if word not in caveats] == []
 
 
 def test_the_commands_of_ikectl_are_in_its_manual():

@@ -110,6 +110,9 @@ class _Compiler:
         self._claims(policy, iface, srcid, dstid)
         ppk, ppk_secret = _ppk(policy.ppk, iface)
         settings = self._settings
+        if not policy.active and any(not item.provide for item in policy.config):
+            text = "request: only who begins can ask for an address, and a passive policy never does: write `active`"
+            self._diagnostics.warning(text, policy.origin)
         connection = Connection(
             name=iface,
             origin=str(policy.origin).encode("utf-8", "backslashreplace").decode()[-MAX_ORIGIN:],
@@ -221,8 +224,10 @@ def _config(item: ConfigItem) -> tuple[str, str]:
         return item.option, "any"
     if item.option == "protected-subnet":
         return item.option, f"{item.address.address}/{item.address.prefix}"
-    if item.address.network and item.address.prefix != (32 if item.address.family == 4 else 128):
-        raise NotPossibleError(f"{keyword} {item.address}: a tunnel has one peer: write the one address")
     if item.address.family == 6 and item.option in ("netmask", "netbios-server"):
         raise NotPossibleError(f"{keyword} {item.address}: there is no such thing for IPv6")
+    if item.address.network and item.address.prefix != (32 if item.address.family == 4 else 128):
+        if item.provide and item.option == "address":
+            return item.option, str(item.address)
+        raise NotPossibleError(f"{keyword} {item.address}: write one address, without a prefix length")
     return item.option, item.address.address

@@ -28,9 +28,14 @@ _SWITCHES = {
     "mobike": ("mobike", True), "nomobike": ("mobike", False),
     "vendorid": ("vendorid", True), "novendorid": ("vendorid", False),
 }  # fmt: skip
-#: What is so in any case: a tunnel has one peer, which has one IKE SA and one address; certificates in ca/ are trusted
-#: whether they are roots or not.
-_GIVEN = ("enforcesingleikesa", "stickyaddress", "nostickyaddress", "cert_partial_chain")
+#: What is so in any case: a tunnel has one peer, which has one IKE SA, and gets the same inner address again;
+#: certificates in ca/ are trusted whether they are roots or not.
+_GIVEN = ("enforcesingleikesa", "stickyaddress", "cert_partial_chain")
+#: The opposite, which is accepted with a warning.
+_OTHERWISE = {
+    "noenforcesingleikesa": "a tunnel has one peer and one IKE SA here",
+    "nostickyaddress": "a peer is given the inner address that it had before, if it is free",
+}
 
 
 class Parsed(Struct, frozen=True):
@@ -116,12 +121,12 @@ class Grammar(Phrases):
             if not 0 <= seconds <= MAX_DPD:
                 self.fail(f"dpd_check_interval outside range: 0 to {MAX_DPD} seconds")
             self.settings.dpd_check_interval = seconds
-        elif self.accept("noenforcesingleikesa"):
-            self._warn("noenforcesingleikesa: a tunnel has one peer and one IKE SA here")
+        elif kind := self.accept(*_OTHERWISE):
+            self._warn(f"{kind}: {_OTHERWISE[kind]}")
         elif self.accept("ocsp"):
             self.fail("ocsp is not available here: put the revocation lists of the authorities into /etc/iked/crls")
         elif not self.accept(*_GIVEN):
-            self.syntax_error(*sorted((*_SWITCHES, *_GIVEN, "dpd_check_interval", "noenforcesingleikesa")))
+            self.syntax_error(*sorted((*_SWITCHES, *_GIVEN, *_OTHERWISE, "dpd_check_interval")))
         self._end_of_line()
 
     def user(self) -> None:

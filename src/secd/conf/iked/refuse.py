@@ -12,9 +12,6 @@ from secd.conf.iked.rules import EAP, Policy
 
 _ROUTE_BASED = "this system is route-based"
 
-#: What iked cannot carry out yet: whoever builds one takes it out of here, and out of iked.conf(5)'s CAVEATS.
-NOT_YET = frozenset({"config", "request"})
-
 
 def refusals(policy: Policy) -> Iterator[str]:
     """Say what is wrong with `policy`, the most important first."""
@@ -40,19 +37,6 @@ def refusals(policy: Policy) -> Iterator[str]:
     if policy.tap is not None:
         yield f"tap: there is no enc interface here: listen on {policy.iface or 'secN'} instead"
     yield from _ends(policy)
-    yield from _not_yet(policy)
-
-
-def _not_yet(policy: Policy) -> Iterator[str]:
-    """Say what will be possible: a tunnel that comes up without it would be worse than none."""
-    asked = (
-        ("config", any(item.provide for item in policy.config), "config: leave it out"),
-        ("request", any(not item.provide for item in policy.config), "request: write the address into hostname.secN"),
-    )
-    for word, is_asked, text in asked:
-        if is_asked and word in NOT_YET:
-            what, _, instead = text.partition(": ")
-            yield f"{what}: not available yet: {instead}"
 
 
 def _ends(policy: Policy) -> Iterator[str]:
