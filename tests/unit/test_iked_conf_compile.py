@@ -173,7 +173,9 @@ def test_configuration_payloads_are_words_and_values():
         "request name-server 10.0.0.53 iface sec0"
     )
     assert made.provide == (("address", "10.0.0.2"), ("protected-subnet", "10.0.0.0/8"))
-    pools = ikev2("psk x config address 10.0.0.1/24 config address 2001:db8::/64 config netmask 255.255.255.0 iface sec0")
+    pools = ikev2(
+        "psk x config address 10.0.0.1/24 config address 2001:db8::/64 config netmask 255.255.255.0 iface sec0"
+    )
     assert pools.provide == (("address", "10.0.0.1/24"), ("address", "2001:db8::/64"), ("netmask", "255.255.255.0"))
     assert made.request == (("address", "any"), ("name-server", "10.0.0.53"))
 
