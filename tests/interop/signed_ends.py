@@ -117,7 +117,7 @@ class Ends:
             return next((each for each in self.said().splitlines() if words in each), "")
 
         found = wait_until(line, 10, f"{words!r} in what secd says: {self.said()}")
-        assert not [sa for sa in self.pair.secd.sas() if sa["state"] == "mature"]
+        wait_until(lambda: all(sa["state"] != "mature" for sa in self.pair.secd.sas()), 5, "the end of all SAs")
         return found
 
     def said(self) -> str:

@@ -54,15 +54,32 @@ def group_refused(peer: str, wanted: str, ours: Iterable[str], origin: str) -> s
 
 def authentication_refused(peer: str, sent: Identity, connection: Connection) -> str:
     """`peer` answered our IKE_AUTH with AUTHENTICATION_FAILED, which does not say what was wrong."""
-    key = "another pre-shared key for us" if isinstance(connection.auth, PreSharedKey) else "no trust in our key"
-    compare = "`psk`" if isinstance(connection.auth, PreSharedKey) else "the certificates"
+    psk = isinstance(connection.auth, PreSharedKey)
+    why = ["has another pre-shared key for us" if psk else "has no trust in our key"]
     if connection.ikev2 is not None and connection.ikev2.ppk is not None:
-        key, compare = f"{key}, or another PPK", f"{compare} and `ppk`"
+        why.append("has another PPK")
+    why.append(f"does not know us as {sent.type} {identities.words(sent)}")
+    if connection.dstid is not None:
+        why.append(f"is not {connection.dstid.type} {identities.words(connection.dstid)} itself")
     return (
-        f"{peer} refuses our authentication (AUTHENTICATION_FAILED): it has {key}, or does not know us as {sent.type} "
-        f"{identities.words(sent)}; compare {compare} at {connection.origin} with the peer's, and write `srcid NAME` "
-        f"there with the name that the peer expects"
+        f"{peer} refuses our authentication (AUTHENTICATION_FAILED): it {', or '.join(why)}; compare "
+        f"{_proofs(connection)} at {connection.origin} with the peer's, and write `srcid NAME` there with the name "
+        f"that the peer expects"
     )
+
+
+def not_believed(sent: Identity, connection: Connection) -> str:
+    """An initiator whom we had accepted finds that we have not proved who we are (RFC 7296 §2.21.2)."""
+    return (
+        f"the peer does not believe that we are {sent.type} {identities.words(sent)} (AUTHENTICATION_FAILED), its log "
+        f"says why; compare {_proofs(connection)} at {connection.origin} with the peer's"
+    )
+
+
+def _proofs(connection: Connection) -> str:
+    """By what we show who we are."""
+    by = "`psk`" if isinstance(connection.auth, PreSharedKey) else "the certificates"
+    return f"{by} and `ppk`" if connection.ikev2 is not None and connection.ikev2.ppk is not None else by
 
 
 def wrong_key(peer: str, who: Identity, origins: Iterable[str], *, ppk: bool = False) -> str:
@@ -79,8 +96,8 @@ def wrong_signature(peer: str, who: Identity, why: str, origins: Iterable[str]) 
     """The peer's signature, or its certificate, does not show that it is who it says."""
     rules = ", ".join(dict.fromkeys(origins))
     return (
-        f"{peer} ({who.type} {identities.words(who)}) has not proved who it is: {why}; its certificate has to lead to "
-        f"an authority in iked/ca and to be for its own srcid (the rules: {rules}; after a change load them again)"
+        f"{peer} ({who.type} {identities.words(who)}) has not proved who it is: {why} (by {rules} and the ca, crls and "
+        f"pubkeys in /etc/iked; after a change there load it again)"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secd.ike.v2 import ending, exchange, mobike, pairs
+from secd.ike.v2 import ending, exchange, explain, mobike, pairs
 from secd.ike.v2.context import Context, Message, Session
 from secd.ike.v2.state import Child, CreateChild, DeleteChildren, DeleteIke, Move, Probe, Purpose, RekeyIke
 from secd.ike.wire.iana import name_of
@@ -24,7 +24,7 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> N
             payloads += _deleted(ctx, session, delete)
     for each in chain.all(NotifyPayload):
         if each.notify_type == NotifyType.AUTHENTICATION_FAILED:
-            over = "the peer does not trust us any more (AUTHENTICATION_FAILED)"
+            over = _not_believed(ctx, session)
         elif each.is_error:
             _told(ctx, session, each)
         elif each.notify_type == NotifyType.COOKIE2:
@@ -77,6 +77,13 @@ def activate_held(ctx: Context, name: str) -> None:
     for holder, child in list(ctx.pairs(name)):
         if child.outbound is not None:
             pairs.activate(ctx, holder, child)
+
+
+def _not_believed(ctx: Context, session: Session) -> str:
+    tunnel, ours = ctx.tunnel(session), session.sa.local_id
+    if tunnel is None or ours is None:
+        return "the peer does not believe that we are who we say (AUTHENTICATION_FAILED)"
+    return explain.not_believed(ours, tunnel.connection)
 
 
 def _deleted(ctx: Context, session: Session, delete: DeletePayload) -> list[Payload]:

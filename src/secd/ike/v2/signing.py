@@ -148,8 +148,9 @@ def _way(session: Session, tunnel: Tunnel, auth: Signature, key: PublicKey, *, p
         return AuthMethod.DIGITAL_SIGNATURE, known[0]
     old = schemes.old_method_for(key)
     if old is None or auth.method == "rfc7427":
+        instead = "use an ECDSA key" if old is None else "leave the word out"
         why = "which a key of this kind needs" if old is None else f"which `rfc7427` at {origin} wants"
-        raise CannotSign(f"{peer} does not know RFC 7427, {why}: make it, or write another word or use an ECDSA key")
+        raise CannotSign(f"{peer} does not know RFC 7427, {why}: make it speak that, or {instead}")
     if old[1] is schemes.RSA_SHA1 and auth.method != "rsa":
         raise CannotSign(f"{peer} does not know RFC 7427, and an RSA signature without it is {schemes.SHA1_PROBLEM}, "
                          f"or write `rsa` at {origin} to sign so all the same")  # fmt: skip
