@@ -192,6 +192,37 @@ def test_a_proposal_mismatch_in_phase_1_is_said_once_on_both_sides_with_the_word
     assert net.run(150, until=lambda: matches(alice, bob))
 
 
+def test_the_reason_stays_the_one_that_was_logged_while_attempts_go_on() -> None:
+    """A refusal in clear may be anybody's, so that the attempt goes on; that it then ends is nothing better to tell."""
+    net = Network()
+    alice = Node(net, ALICE, [connection(ALICE, BOB)], seed=1)
+    other = (Phase1Proposal(Cipher("3des"), "sha1", "modp2048"),)
+    bob = Node(net, BOB, [connection(BOB, ALICE, phase1=other, mode="passive")], seed=2)
+    bob.start(settled=True)
+    alice.start()
+    net.run(5)
+    reasons = set()
+    for _ in range(60):
+        net.run(10)
+        reasons.add(alice.speaker.status(net.now)[0].reason)
+    assert reasons == set(alice.said("proposal-mismatch"))
+    assert "no-answer" not in alice.codes()
+
+
+def test_the_reason_of_different_keys_says_what_the_peer_answered() -> None:
+    net, alice, bob = pair()
+    bob.keys = {"key": b"another"}
+    bob.start(settled=True)
+    alice.start()
+    net.run(5)
+    reasons = set()
+    for _ in range(30):
+        net.run(10)
+        reasons.add(alice.speaker.status(net.now)[0].reason)
+    assert reasons == set(alice.said("psk-mismatch"))
+    assert "it was answered with PAYLOAD-MALFORMED" in reasons.pop()
+
+
 def test_a_proposal_mismatch_in_phase_2_is_said_on_both_sides() -> None:
     net = Network()
     alice = Node(net, ALICE, [connection(ALICE, BOB)], seed=1)

@@ -75,6 +75,7 @@ class Session:
         self.dpd_hurried = False
         self.dpd_since = now
         self.tried = False  # we have begun a quick mode to bring the tunnel up
+        self.refusal = ""  # why this attempt most likely comes to nothing
         self.begun_by = sa.endpoint.remote  # what the limits of half-open sessions go by
         self.proven = not isinstance(sa.phase1, OfferTaken)  # its peer gets what is sent to its address
 

@@ -112,7 +112,7 @@ def _hint(ctx: Context, session: Session, kind: int) -> None:
         if kind == NotifyType.NO_PROPOSAL_CHOSEN and not isinstance(state, IdentitySent):
             offered = offers.offered(tunnel.connection)
             text = explain.offer_refused(session.sa.endpoint.remote, offered, tunnel.connection.origin)
-            ctx.complain([tunnel], "proposal-mismatch", text)
+            opening.discouraged(ctx, session, tunnel, "proposal-mismatch", text)
         elif isinstance(state, IdentitySent):
             said = name_of(NotifyType, kind).replace("_", "-")
             opening.suspect(ctx, session, f"it was answered with {said}")
@@ -120,7 +120,7 @@ def _hint(ctx: Context, session: Session, kind: int) -> None:
             said = name_of(NotifyType, kind).replace("_", "-")
             peer, origin = session.sa.endpoint.remote, tunnel.connection.origin
             text = explain.our_identity_refused(peer, session.sa.local_id, said, origin)
-            ctx.complain([tunnel], "identity-mismatch", text)
+            opening.discouraged(ctx, session, tunnel, "identity-mismatch", text)
 
 
 def _notified(ctx: Context, session: Session, notification: NotificationPayload) -> None:

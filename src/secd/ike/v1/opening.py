@@ -44,9 +44,11 @@ def gave_up(ctx: Context, session: Session) -> None:
         return
     state = sa.phase1
     where = f"{sa.endpoint.remote} port {sa.endpoint.remote_port}"
-    complained = isinstance(state, AggressiveSent | IdentitySent) and state.bad and tunnel.reason
-    if complained:
-        reason = tunnel.reason
+    explained = session.refusal
+    if not explained and isinstance(state, AggressiveSent | IdentitySent) and state.bad:
+        explained = tunnel.reason
+    if explained:
+        reason = explained
     elif isinstance(state, IdentitySent):
         reason = _refused(tunnel, where, "it was not answered")
         code = "psk-mismatch" if proofs.method_of(tunnel.connection) == proofs.PSK else "signature-refused"
@@ -57,7 +59,7 @@ def gave_up(ctx: Context, session: Session) -> None:
         ctx.world.log_once(tunnel, "warning", "no-answer", reason)
     if sa.initial_contact:
         ctx.contacted.discard(sa.endpoint.remote)
-    silent = not complained and isinstance(state, OfferSent | AggressiveSent | KeySent | KeyWanted)
+    silent = not explained and isinstance(state, OfferSent | AggressiveSent | KeySent | KeyWanted)
     tunnel.failed(reason, ctx.world.now, ctx.world.random, silent=silent)
 
 
@@ -72,4 +74,10 @@ def suspect(ctx: Context, session: Session, why: str) -> None:
     tunnel = ctx.tunnel(session)
     if tunnel is not None:
         code = "psk-mismatch" if proofs.method_of(tunnel.connection) == proofs.PSK else "signature-refused"
-        ctx.complain([tunnel], code, _refused(tunnel, session.sa.endpoint.remote, why))
+        discouraged(ctx, session, tunnel, code, _refused(tunnel, session.sa.endpoint.remote, why))
+
+
+def discouraged(ctx: Context, session: Session, tunnel: Tunnel, code: str, text: str) -> None:
+    """Somebody, who may be anybody, says that this attempt comes to nothing: it goes on, and this is why it failed."""
+    ctx.complain([tunnel], code, text)
+    session.refusal = text
