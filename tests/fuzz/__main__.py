@@ -1,8 +1,8 @@
 """Fuzz for a time or a number of inputs, and say what came of it.
 
     python tests/fuzz [TARGET..] [--seconds N | --inputs N] [--seed N] [--json FILE]
-    python tests/fuzz --round N                                 # play one round of the keyed fuzzer again
-    coverage run --source src/secd/ike/v1 tests/fuzz keyed      # and `coverage report`: which lines are reached
+    python tests/fuzz keyed-ikev2 --round N                     # play one round of a keyed fuzzer again
+    coverage run --source src/secd/ike/v2 tests/fuzz keyed-ikev2    # and `coverage report`: which lines are reached
 
 Every target runs alone, one after the other; `--seconds` and `--inputs` are for each.  A failure ends with status 1
 and says which seed shows it again.
@@ -20,19 +20,20 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "pair")]
+sys.path[:0] = [str(Path(__file__).parent), *(str(Path(__file__).parents[1] / each) for each in ("pair", ".."))]
 
 from keyed import play  # noqa: E402
 from scene import Attack  # noqa: E402
-from targets import ALL, Target  # noqa: E402
+from targets import ALL, ROUNDS, Target  # noqa: E402
 
 
 def main() -> int:
     """Run; the exit status is 0 when nothing gave way."""
     arguments = _parser().parse_args()
     if arguments.round is not None:
-        play(arguments.round, Attack(), arguments.budget)
-        print(f"round {arguments.round}: nothing gave way")
+        name = arguments.targets[0] if arguments.targets else "keyed"
+        play(arguments.round, Attack(), arguments.budget, ROUNDS[name])
+        print(f"{name}, round {arguments.round}: nothing gave way")
         return 0
     results = []
     for name in arguments.targets or ALL:
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--inputs", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0, help="where the seeds begin")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--round", type=int, help="play this round of the keyed fuzzer")
+    parser.add_argument("--round", type=int, help="play this round of a keyed fuzzer")
     parser.add_argument("--budget", type=int, default=1500, help="inputs of such a round")
     return parser
 

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from random import Random
+from typing import Any
 
-from chains import anything, chain_of, encode, mutate
+import pki
+from chains import Chain, anything, chain_of, encode, mutate
+from msgspec.structs import replace
 from network import ALICE, BOB, Nat, connection, matches, traffic
 from octets import mangle
 from scene import (
@@ -23,21 +27,28 @@ from scene import (
     Input,
     Seen,
     Tapped,
-    check_bounds,
     fresh,
     is_authentic,
     names_of,
+    prove_aggressive,
     rehash,
     seal,
 )
 
-from secd.ike.connection import Cipher, DeadPeerDetection, Phase1Proposal, Phase2Proposal, PreSharedKey
+from secd.ike.connection import (
+    Cipher,
+    DeadPeerDetection,
+    Phase1Proposal,
+    Phase2Proposal,
+    PreSharedKey,
+    Signature,
+)
 from secd.ike.contract import Send
 from secd.ike.v1.state import AnswerSent
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, Flag, PayloadType
 from secd.ike.wire.isakmp import HEADER_OCTETS, Header, major_version, parse_header, parse_payloads
-from secd.sadb.messages import NewMapping
+from secd.sadb.messages import Identity, NewMapping
 
 #: Virtual seconds in which a tunnel has to be up again, with everything that was forged timed out first.
 PATIENCE = 3000.0
@@ -65,7 +76,8 @@ class Turn:
             address, port, to = self.rng.choice(
                 ((STRANGER, port, to), (address, 40000, to), (address, port, 500), (address, 4500, 4500))
             )
-        insider = insider or is_authentic(data, self.net.sealed.get(self.send.data))
+        sealed_as = self.net.sealed.get(self.send.data)
+        insider = insider or is_authentic(data, sealed_as) or proves_the_same(data, self.send.data)
         return Input(data, address, port, to, insider, kind)
 
 
@@ -160,6 +172,7 @@ def own(turn: Turn) -> Input:
     return turn.make(seal(head, encode(chain), chain[0][0], cbc), "own exchange", insider=True)
 
 
+Kind = Callable[[Turn], Input]
 OUTSIDER = (raw, raw, header, again, clear, clear, clear, sealed)
 INSIDER = (raw, header, again, clear, sealed, sealed, sealed, sealed, own, own, own)
 
@@ -180,7 +193,11 @@ def _in_clear(data: bytes) -> list[tuple[int, bytes]]:
 
 
 class Round:
-    """One life of a tunnel under attack."""
+    """One life of a tunnel of IKEv1 under attack."""
+
+    VERSION = 1
+    OUTSIDER: tuple[Kind, ...] = OUTSIDER
+    INSIDER: tuple[Kind, ...] = INSIDER
 
     def __init__(self, seed: int, attack: Attack, budget: int) -> None:
         self.rng = Random(seed)
@@ -190,6 +207,11 @@ class Round:
         self.net = FuzzNetwork(seed=seed)
         self.met: set[bytes] = set()
         self.arrived: set[bytes] = set()
+        self._make(seed)
+        self.net.attacker = self._turn
+
+    def _make(self, seed: int) -> None:
+        """Make both ends."""
         changes = self._settings()
         anybody = self.rng.random() < 0.3
         alice = connection(ALICE, BOB, **changes)
@@ -202,7 +224,6 @@ class Round:
         self.bob = Tapped(self.net, BOB, [bob, *([other] if anybody else [])], dict(keys), seed=1 + (seed & 0xFFFF))
         if anybody and self.rng.random() < 0.5:
             self.net.nats[ALICE] = Nat(ALICE, NAT_ADDRESS)
-        self.net.attacker = self._turn
 
     def _settings(self) -> dict[str, object]:
         rng = self.rng
@@ -236,22 +257,35 @@ class Round:
 
     def _turn(self, send: Send, node: Tapped, source: tuple[str, int]) -> bool:
         """The attacker's turn at a message; says whether it arrives."""
-        if send.data in self.met or major_version(send.data) != 1:
+        if send.data in self.met or major_version(send.data) != self.VERSION:
             return True
         self.met.add(send.data)
-        found = self.net.sealed.get(send.data)
-        self.seen.record(send, found.chain if found is not None else _in_clear(send.data))
+        self.seen.record(send, self._chain(send, node))
         self.attack.note(node)
         for _ in range(min(self.budget, self.rng.choice((2, 8, 24)))):
             self.budget -= 1
-            turn = Turn(self.rng, self.net, node, send, source, self.seen, self.arrived, self.insider)
-            self.attack.bring(self.net, node, self.rng.choice(INSIDER if self.insider else OUTSIDER)(turn))
+            turn = self._new_turn(send, node, source)
+            self._bring(node, self.rng.choice(self.INSIDER if self.insider else self.OUTSIDER)(turn))
         arrives = node.listening and self.rng.random() < 0.95
-        session = node.speaker._v1.ctx.by_cookie(send.data[:8])
-        early = parse_header(send.data).message_id and not (session is not None and session.sa.established)
-        if arrives and not early:  # what came before phase 1 was finished was not read, and may be later
+        if arrives and self._is_read(send, node):
             self.arrived.add(send.data)
         return arrives
+
+    def _new_turn(self, send: Send, node: Tapped, source: tuple[str, int]) -> Turn:
+        return Turn(self.rng, self.net, node, send, source, self.seen, self.arrived, self.insider)
+
+    def _bring(self, node: Tapped, input_: Input) -> None:
+        self.attack.bring(self.net, node, input_)
+
+    def _chain(self, send: Send, node: Tapped) -> Chain:
+        """What is in a message."""
+        found = self.net.sealed.get(send.data)
+        return found.chain if found is not None else _in_clear(send.data)
+
+    def _is_read(self, send: Send, node: Tapped) -> bool:
+        """Say whether a message that arrives is read: what comes before phase 1 is finished may be later."""
+        session = node.ctx.by_cookie(send.data[:8])
+        return not parse_header(send.data).message_id or (session is not None and session.sa.established)
 
     # -- what happens in a life ---------------------------------------------------------------------------
 
@@ -313,24 +347,80 @@ class Round:
 
     def _end(self) -> None:
         for node in (self.alice, self.bob):
-            check_bounds(node)
+            node.check()
             node.reconfigure()
         self.net.run(120.0)
         for node in (self.alice, self.bob):
-            ctx, world = node.speaker._v1.ctx, node.speaker._world
+            world = node.speaker._world
             left = {
-                "SAs": node.sas, "sessions": ctx.sessions, "cookies": ctx._by_cookie, "checkpoints": node.checkpoints,
-                "timers": world.timers._at, "questions": world.steps._waiting,
+                "SAs": node.sas, "sessions": node.ctx.sessions, "checkpoints": node.checkpoints,
+                "timers": world.timers._at, "questions": world.steps._waiting, **self._names_left(node),
             }  # fmt: skip
             if found := {what: list(value) for what, value in left.items() if value}:
                 raise Failure(f"{node.address} is left with {found} after its rules are gone")
 
+    def _names_left(self, node: Tapped) -> dict[str, Any]:
+        return {"cookies": node.ctx._by_cookie}
 
-def play(seed: int, attack: Attack, budget: int = 300) -> None:
+
+def proves_the_same(data: bytes, original: bytes) -> bool:
+    """Whether this is aggressive mode's second message with all that its hash covers: not vendor ids and the like."""
+    covered = {PayloadType.KE, PayloadType.NONCE, PayloadType.ID, PayloadType.HASH, PayloadType.SIG}
+    if len(data) < HEADER_OCTETS or data[18] != ExchangeType.AGGRESSIVE or data[:16] != original[:16]:
+        return False
+    said, was = dict(_in_clear(data)), dict(_in_clear(original))
+    return bool(was) and all(said.get(type_) == body for type_, body in was.items() if type_ in covered)
+
+
+def proven(turn: Turn) -> Input:
+    """Aggressive mode's second message, which is in clear, changed and with the right hash again."""
+    head = parse_header(turn.send.data)
+    chain = mutate(turn.rng, _in_clear(turn.send.data), names_of(turn.node, turn.seen))
+    if head.encrypted or head.exchange != ExchangeType.AGGRESSIVE or not chain:
+        return sealed(turn)
+    chain = prove_aggressive(turn.node, head, chain)
+    data = bytearray(turn.send.data[:HEADER_OCTETS])
+    data[16] = chain[0][0] & 0xFF
+    return turn.make(with_length(bytes(data) + encode(chain)), "proven", insider=True)
+
+
+class AggressiveRound(Round):
+    """The same with aggressive mode, by a pre-shared key or by signatures."""
+
+    INSIDER = (*Round.INSIDER, proven, proven, proven)
+
+    def _settings(self) -> dict[str, object]:
+        return {**super()._settings(), "exchange": "aggressive", "aggressive_psk": True}
+
+    def _make(self, seed: int) -> None:
+        super()._make(seed)
+        if self.rng.random() < 0.3:
+            sign(self.alice, self.bob)
+
+
+def sign(alice: Tapped, bob: Tapped) -> None:
+    """Let these two authenticate each other by certificates in their first rule."""
+    names = Identity("fqdn", "alice.example"), Identity("fqdn", "bob.example")
+    for node, ours, theirs in ((alice, *names), (bob, *reversed(names))):
+        key, certificate, authority = certified(ours.text)
+        auth = Signature("rsa", (certificate,), (authority,))
+        rule = replace(node.connections[0], auth=auth, srcid=ours, dstid=theirs)
+        node.connections = [rule, *node.connections[1:]]
+        node.keys["rsa"] = key
+
+
+@cache
+def certified(name: str) -> tuple[bytes, bytes, bytes]:
+    """A private key, its certificate for `name`, and that of the authority."""
+    authority, key = pki.Authority("Fuzz"), pki.rsa_key(f"fuzz {name}")
+    return pki.pem(key), pki.der(authority.leaf(name, key=key)), authority.der
+
+
+def play(seed: int, attack: Attack, budget: int = 300, kind: type[Round] = Round) -> None:
     """Play one round; a failure names what is needed to play it again."""
     try:
-        Round(seed, attack, budget).run()
+        kind(seed, attack, budget).run()
     except Exception as error:
         if isinstance(error, Failure):
-            raise Failure(f"round {seed}: {error}") from error.__cause__
-        raise Failure(f"round {seed}: {type(error).__name__}: {error}") from error
+            raise Failure(f"{kind.__name__} {seed}: {error}") from error.__cause__
+        raise Failure(f"{kind.__name__} {seed}: {type(error).__name__}: {error}") from error

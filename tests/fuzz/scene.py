@@ -13,18 +13,28 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from chains import Chain, Names, chain_of, encode
 from network import Network, Node
 
 from secd.ike.contract import Send
+from secd.ike.crypto.hashes import hash_named
 from secd.ike.crypto.ikev1 import CbcState, hash_1, hash_2, hash_3, hash_i, hash_r, skeyid_psk_data
 from secd.ike.speaker import Speaker
 from secd.ike.v1.context import Session
-from secd.ike.v1.state import AnswerSent, IdentitySent, KeyAnswered, ProposalSent
+from secd.ike.v1.state import (
+    AggressiveAnswered,
+    AggressiveSent,
+    AnswerSent,
+    IdentitySent,
+    KeyAnswered,
+    ProposalSent,
+)
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, Flag, PayloadType
 from secd.ike.wire.isakmp import HEADER_OCTETS, Header, encode_with_body, parse_header
+from secd.ike.wire.payloads import IDPayload
 from secd.sadb.messages import MAX_CHECKPOINT, Datagram
 
 STRANGER = "203.0.113.7"
@@ -62,10 +72,9 @@ class Sealed:
 
 
 class Tapped(Node):
-    """A node whose speaker's sealing is listened to, and whose questions are answered before anything else happens."""
+    """A node whose questions are answered before anything else happens; of IKEv1, and what it seals is listened to."""
 
     net: FuzzNetwork
-    calls = 0
 
     @property
     def speaker(self) -> Speaker:  # type: ignore[override]
@@ -74,15 +83,38 @@ class Tapped(Node):
     @speaker.setter
     def speaker(self, speaker: Speaker) -> None:
         self._speaker = speaker
-        self.net.listen(speaker)
+        self.tap()
 
     def do(self, call: Callable[[], object]) -> Node:
         super().do(call)
         self.net.answer_all()
         return self
 
-    def sessions(self) -> list[Session]:
-        return list(self.speaker._v1.ctx.sessions.values())
+    @property
+    def ctx(self) -> Any:
+        return self.speaker._v1.ctx
+
+    def tap(self) -> None:
+        self.net.listen(self.speaker)
+
+    def sessions(self) -> list[Any]:
+        return list(self.ctx.sessions.values())
+
+    def essence(self) -> dict[str, object]:
+        """What an outsider must not change: everything established."""
+        return essence(self)
+
+    def check(self) -> None:
+        """See that everything that could grow is within its bounds."""
+        check_bounds(self)
+
+    def states_seen(self) -> set[str]:
+        """Name the states that its SAs are in."""
+        seen = set()
+        for session in self.sessions():
+            seen.add(f"{session.sa.role} {type(session.sa.phase1).__name__}")
+            seen |= {f"{session.sa.role} quick {type(each.state).__name__}" for each in session.sa.quick.values()}
+        return seen
 
 
 @dataclass
@@ -175,7 +207,7 @@ def rehash(node: Tapped, header: Header, chain: Chain) -> Chain:
     if session is None:
         return chain
     try:
-        if header.exchange == ExchangeType.IDENTITY_PROTECTION:
+        if header.exchange in (ExchangeType.IDENTITY_PROTECTION, ExchangeType.AGGRESSIVE):
             return _prove(node, session, chain)
         if not chain or chain[0][0] != PayloadType.HASH:
             return chain
@@ -204,9 +236,33 @@ def _prove(node: Tapped, session: Session, chain: Chain) -> Chain:
     elif isinstance(state, IdentitySent):
         value = hash_r(session.prf, state.skeyid, g_xi=state.public, g_xr=state.peer_public, **cookies,
                        sai_b=state.offer, idir_b=identity)  # fmt: skip
+    elif isinstance(state, AggressiveAnswered):
+        identity = IDPayload(*state.identity).body
+        value = hash_i(session.prf, state.skeyid, g_xi=state.peer_public, g_xr=state.public, **cookies,
+                       sai_b=state.offer, idii_b=identity)  # fmt: skip
     else:
         return chain
+    return with_hash(chain, value)
+
+
+def with_hash(chain: Chain, value: bytes) -> Chain:
+    """Give the chain with `value` in the place of its hash."""
     return [(type_, value if type_ == PayloadType.HASH else body) for type_, body in chain]
+
+
+def prove_aggressive(node: Tapped, header: Header, chain: Chain) -> Chain:
+    """Make the hash of aggressive mode's second message right for what it says."""
+    session = node.ctx.by_cookie(header.initiator_cookie)
+    state = session.sa.phase1 if session is not None else None
+    said = dict(chain)
+    if not isinstance(state, AggressiveSent) or not {PayloadType.KE, PayloadType.NONCE, PayloadType.ID} <= set(said):
+        return chain
+    prf = hash_named(node.connections[0].phase1[0].hash)
+    skeyid = prf.prf(next(iter(node.keys.values())), skeyid_psk_data(state.nonce, said[PayloadType.NONCE]))
+    cookies = {"cky_i": header.initiator_cookie, "cky_r": header.responder_cookie}
+    value = hash_r(prf, skeyid, g_xi=state.public, g_xr=said[PayloadType.KE], **cookies, sai_b=state.offer,
+                   idir_b=said[PayloadType.ID])  # fmt: skip
+    return with_hash(chain, value)
 
 
 def seal(header: Header, body: bytes, first: int, cbc: CbcState) -> bytes:
@@ -301,6 +357,11 @@ def check_bounds(node: Tapped) -> None:
             raise Failure(f"{what}: {size}, at most {limit} are expected")
 
 
+def _goes_on(data: bytes) -> bool:
+    """Whether this is a second fragment of a message, or a later one (RFC 7383)."""
+    return len(data) >= 36 and data[17] >> 4 == 2 and data[16] == 53 and data[32:34] > b"\0\1"
+
+
 class Attack:
     """Brings inputs to a receiver and watches what they do."""
 
@@ -312,13 +373,13 @@ class Attack:
 
     def bring(self, net: FuzzNetwork, node: Tapped, input_: Input) -> None:
         """One input."""
-        before = None if input_.insider else essence(node)
+        before = None if input_.insider else node.essence()
         sent, logged = len(node.sent), len(node.logs)
         datagram = Datagram(node.address, input_.port, input_.source, input_.source_port, input_.data)
         began = time.process_time()
         try:
             node.do(lambda: node.speaker.receive(datagram, net.now))
-            check_bounds(node)
+            node.check()
         except Exception as error:
             raise Failure(f"{input_.kind}: {type(error).__name__}: {error}\n  {input_.data.hex()}") from error
         took = time.process_time() - began
@@ -329,17 +390,13 @@ class Attack:
             if took > SLOW:
                 raise Failure(f"{input_.kind}: took {took:.2f} s\n  {input_.data.hex()}")
         if before is not None:
-            after = essence(node)
+            after = node.essence()
             changed = {id_: (was, after.get(id_)) for id_, was in before.items() if after.get(id_) != was}
-            answers = len(node.sent) - sent
+            answers = sum(1 for each in node.sent[sent:] if not _goes_on(each.data))
             if changed or answers > 2 or len(node.logs) - logged > LINES:
                 text = f"{input_.kind}: an outsider changed {changed}, was answered {answers} times"
                 raise Failure(f"{text}\n  {input_.data.hex()}")
 
     def note(self, node: Tapped) -> None:
         """Remember in which states the receiver was attacked."""
-        for session in node.sessions():
-            self.states.add(f"{session.sa.role} {type(session.sa.phase1).__name__}")
-            self.states |= {
-                f"{session.sa.role} quick {type(each.state).__name__}" for each in session.sa.quick.values()
-            }
+        self.states |= node.states_seen()

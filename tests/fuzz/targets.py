@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import msgspec
 from chains import Names, encode, mutate
-from keyed import play
+from keyed import AggressiveRound, Round, play
+from keyed2 import Round2
 from network import ALICE, BOB, connection, start
 from octets import mangle
 from scene import Attack, Failure, FuzzNetwork, Tapped, check_bounds
@@ -47,19 +49,19 @@ class Target:
 # -- IKE --------------------------------------------------------------------------------------------------
 
 
-def keyed(inputs: int = 1500) -> Target:
+def keyed(name: str, kind: type[Round], inputs: int = 1500) -> Target:
     """Whole lives of a tunnel under attack."""
     attack = Attack()
 
     def once(rng: Random) -> int:
         before = attack.inputs
-        play(rng.getrandbits(40), attack, inputs)
+        play(rng.getrandbits(40), attack, inputs, kind)
         return attack.inputs - before
 
     def notes() -> str:
         return f"{len(attack.states)} states, slowest input {attack.slowest * 1000:.0f} ms, {attack.kinds}"
 
-    return Target("keyed", once, notes=notes)
+    return Target(name, once, notes=notes)
 
 
 def wire() -> Target:
@@ -294,8 +296,11 @@ def samples() -> Iterator[Any]:
     yield control.Monitor()
 
 
+#: What is played in whole lives: by the fuzzer's name.
+ROUNDS = {"keyed": Round, "keyed-aggressive": AggressiveRound, "keyed-ikev2": Round2}
+
 ALL: dict[str, Callable[[], Target]] = {
-    "keyed": keyed,
+    **{name: partial(keyed, name, kind) for name, kind in ROUNDS.items()},
     "wire": wire,
     "checkpoints": checkpoints,
     "ipsec.conf": ipsec_conf,

@@ -11,15 +11,27 @@ from random import Random
 
 import pytest
 from keyed import play
-from scene import Attack
-from targets import ALL
+from keyed2 import Round2, Turn2, new_pair, request_head
+from network import ALICE, BOB, start
+from scene import Attack, FuzzNetwork, Seen, Tapped
+from scene2 import Tapped2, read, seal
+from targets import ALL, ROUNDS
+from v2_support import connection as connection2
+
+from secd.ike.contract import Send
+from secd.ike.speaker import Speaker
+from secd.ike.v2.pairs import MAX_PAIRS
+from secd.ike.v2.tending import MAX_SAS
+from secd.ike.wire.ikev2.iana import ExchangeType
+from secd.sadb.messages import Datagram
 
 HERE = Path(__file__).parent
-#: Seconds for each of the targets, and inputs that the keyed one has to get through whatever machine it is.
+#: Seconds for each of the targets, and inputs that the keyed ones have to get through whatever machine it is.
 SECONDS, LEAST = 2.0, 1500
 #: What `make test-long` puts through each, as many as take some minutes.
 LONG = {
-    "keyed": 500_000, "wire": 1_000_000, "checkpoints": 300_000, "ipsec.conf": 60_000, "iked.conf": 40_000,
+    "keyed": 500_000, "keyed-aggressive": 200_000, "keyed-ikev2": 1_000_000,
+    "wire": 1_000_000, "checkpoints": 300_000, "ipsec.conf": 60_000, "iked.conf": 40_000,
     "hostname.secN": 300_000, "messages": 1_500_000,
 }  # fmt: skip
 
@@ -32,7 +44,7 @@ def test_nothing_gives_way(name: str) -> None:
         seed += 1
         inputs += target.once(Random(seed)) or 1
     print(f"{inputs} inputs; {target.notes()}")
-    assert inputs >= (LEAST if name == "keyed" else 1)
+    assert inputs >= (LEAST if name in ROUNDS else 1)
 
 
 #: Rounds in which something once gave way.
@@ -56,6 +68,68 @@ def test_the_attacker_gets_into_every_state() -> None:
         "initiator quick ProposalSent", "initiator quick Finished", "responder quick AnswerSent",
     }  # fmt: skip
     assert set(attack.kinds) == {"octets", "header", "replay", "clear", "sealed", "own exchange"}
+
+
+#: States of IKEv2 in which the receiver has to be met.
+STATES = {
+    "initiator InitSent", "initiator Between", "initiator AuthSent", "initiator Established", "initiator Pending",
+    "responder InitAnswered", "responder Established", "responder Pending", "responder Closed",
+    *(f"{role} waits for {what}" for role in ("initiator", "responder")
+      for what in ("CreateChild", "RekeyIke", "DeleteChildren", "Probe")),
+}  # fmt: skip
+
+
+def test_the_attacker_of_ikev2_gets_into_every_state() -> None:
+    attack = Attack()
+    for seed in range(1000, 1060):
+        play(seed, attack, 300, Round2)
+        if attack.states >= STATES:
+            break
+    assert attack.states >= STATES
+    assert set(attack.kinds) == {
+        "octets", "header", "replay", "clear", "sealed", "own request", "own answer", "fragment", "flood",
+    }  # fmt: skip
+
+
+def test_an_insider_of_ikev2_gets_no_more_pairs_than_there_may_be() -> None:
+    net, rng, seen = FuzzNetwork(), Random(1), Seen()
+    alice = Tapped2(net, ALICE, [connection2(ALICE, BOB)], seed=1)
+    bob = Tapped2(net, BOB, [connection2(BOB, ALICE, mode="passive")], seed=2)
+
+    def listen(send: Send, node: Tapped, source: tuple[str, int]) -> bool:
+        seen.record(send, read(node, send, source))
+        return True
+
+    net.attacker = listen
+    start(net, alice, bob)
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    net.run(80.0)
+    alice.listening = False
+    (session,) = (each for each in bob.sessions() if each.sa.established)
+    for _ in range(100):
+        turn = Turn2(rng, net, bob, alice.sent[-1], (ALICE, 500), seen, set(), insider=True)
+        head = request_head(session, ExchangeType.CREATE_CHILD_SA, session.sa.next_in)
+        data = seal(rng, session, head, new_pair(turn))
+        bob.do(lambda data=data: bob.speaker.receive(Datagram(BOB, 500, ALICE, 500, data), net.now))  # type: ignore[misc]
+        bob.check()
+    assert len(session.sa.children) == MAX_PAIRS
+
+
+def test_an_insider_of_ikev2_gets_no_more_ike_sas_than_there_may_be() -> None:
+    net = FuzzNetwork()
+    alice = Tapped2(net, ALICE, [connection2(ALICE, BOB)], seed=1)
+    bob = Tapped2(net, BOB, [connection2(BOB, ALICE, mode="passive")], seed=2)
+    bob.start(settled=True)
+    for _ in range(50):
+        alice.sas.clear()
+        alice.order.clear()
+        alice.checkpoints.clear()
+        alice.speaker = Speaker(alice.rng.randbytes)
+        alice.ctx.contacted.add(BOB)  # so that nothing is said of an initial contact
+        alice.start()
+        assert net.run(1.0, until=lambda: alice.outbound() is not None)
+        bob.check()
+    assert len(bob.sessions()) == 1 + MAX_SAS
 
 
 @pytest.mark.long
