@@ -253,7 +253,7 @@ def test_the_responders_wrong_identity_is_told_by_the_initiator_and_the_responde
     alice.start()
     net.run(2)
     assert "calls itself fqdn bob, expected fqdn carol" in alice.said("identity-mismatch")[0]
-    assert "does not trust us" in bob.said("ike-down")[0]
+    assert "does not believe that we are fqdn bob" in bob.said("ike-down")[0]
     assert not alice.sas
     net.run(4)
     assert not bob.outbound()
