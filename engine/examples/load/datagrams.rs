@@ -1,7 +1,7 @@
 //! UDP, many datagrams a call, so that the load costs little beside what is measured.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ pub struct Batch {
     data: Vec<[u8; SIZE]>,
     addresses: Vec<libc::sockaddr_in6>,
     connected: bool,
+    /// Where datagrams go in turn, if not to where they came from, and whose turn it is.
+    targets: Vec<libc::sockaddr_in>,
+    turn: usize,
 }
 
 // SAFETY of the calls below: the headers point into vectors of `self`, which neither move nor shrink during a call.
@@ -22,7 +25,15 @@ impl Batch {
     fn new(socket: UdpSocket, octets: usize, connected: bool) -> Self {
         // SAFETY: all zeros is a valid address.
         let address = unsafe { std::mem::zeroed() };
-        Self { socket, octets, data: vec![[0x55; SIZE]; BATCH], addresses: vec![address; BATCH], connected }
+        Self {
+            socket,
+            octets,
+            data: vec![[0x55; SIZE]; BATCH],
+            addresses: vec![address; BATCH],
+            connected,
+            targets: Vec::new(),
+            turn: 0,
+        }
     }
 
     pub fn bound(port: u16) -> io::Result<Self> {
@@ -36,6 +47,24 @@ impl Batch {
         enlarge(&socket)?;
         socket.connect(to)?;
         Ok(Self::new(socket, octets.min(SIZE), true))
+    }
+
+    /// To `count` addresses in turn, the first of which is `to`, each `step` after the one before.
+    pub fn spread(to: &str, octets: usize, count: u32, step: u32) -> Result<Self, Box<dyn std::error::Error>> {
+        let first: SocketAddrV4 = to.parse()?;
+        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+        enlarge(&socket)?;
+        let mut batch = Self::new(socket, octets.min(SIZE), false);
+        batch.targets = (0..count.max(1))
+            .map(|i| Ipv4Addr::from_bits(first.ip().to_bits().wrapping_add(i * step)))
+            .map(|ip| libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: first.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: ip.to_bits().to_be() },
+                sin_zero: [0; 8],
+            })
+            .collect();
+        Ok(batch)
     }
 
     pub fn give_up_after(&self, time: Duration) -> io::Result<()> {
@@ -61,6 +90,13 @@ impl Batch {
     pub fn send(&mut self, count: usize) -> io::Result<usize> {
         let (mut messages, mut pieces) = headers();
         let octets = self.octets;
+        if !self.targets.is_empty() {
+            for address in self.addresses.iter_mut().take(count) {
+                // SAFETY: an IPv6 address has room for an IPv4 one, and any octets are valid in both.
+                unsafe { (&raw mut *address).cast::<libc::sockaddr_in>().write(self.targets[self.turn]) };
+                self.turn = (self.turn + 1) % self.targets.len();
+            }
+        }
         self.point(&mut messages, &mut pieces, count.min(BATCH), octets);
         let fd = self.socket.as_raw_fd();
         // SAFETY: see above.

@@ -5,6 +5,7 @@
 //!     load flood ADDRESS:PORT OCTETS SECONDS                 send as fast as it goes
 //!     load mirror PORT                                       send everything back
 //!     load echo ADDRESS:PORT OCTETS OUTSTANDING SECONDS      keep that many on the way and count what returns
+//!             ... ADDRESSES STEP                             in turn to that many addresses so far apart
 //!     load first ADDRESS:PORT SECONDS                        knock until a mirror answers; prints CLOCK_MONOTONIC then
 //!
 //! Results go to standard output, as JSON.
@@ -31,7 +32,13 @@ fn main() -> Outcome {
         ["sink", port] => sink(port.parse()?),
         ["flood", to, octets, seconds] => flood(to, octets.parse()?, seconds.parse()?),
         ["mirror", port] => mirror(port.parse()?),
-        ["echo", to, octets, outstanding, seconds] => echo(to, octets.parse()?, outstanding.parse()?, seconds.parse()?),
+        ["echo", to, octets, outstanding, seconds] => {
+            echo(Batch::connected(to, octets.parse()?)?, outstanding.parse()?, seconds.parse()?)
+        }
+        ["echo", to, octets, outstanding, seconds, addresses, step] => {
+            let batch = Batch::spread(to, octets.parse()?, addresses.parse()?, step.parse()?)?;
+            echo(batch, outstanding.parse()?, seconds.parse()?)
+        }
         ["first", to, seconds] => first(to, seconds.parse()?),
         _ => Err("usage: load forward|sink|flood|mirror|echo|first ..., see the head of main.rs".into()),
     }
@@ -79,8 +86,7 @@ fn mirror(port: u16) -> Outcome {
 }
 
 /// What is lost is made up for after 50 ms without an answer.
-fn echo(to: &str, octets: usize, outstanding: usize, seconds: f64) -> Outcome {
-    let mut batch = Batch::connected(to, octets)?;
+fn echo(mut batch: Batch, outstanding: usize, seconds: f64) -> Outcome {
     batch.give_up_after(Duration::from_millis(50))?;
     let (start, mut returned, mut lost) = (Instant::now(), 0_u64, 0_u64);
     let mut due = outstanding;

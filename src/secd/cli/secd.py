@@ -44,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         # Secrets are in this memory, and session keys in the children's.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each interface takes one here, and one for a queue
         asyncio.run(_run(options, Log(verbose=arguments.v, timestamps=arguments.d)))
     except OSError as error:
         return _fail(f"{error.filename or 'cannot start'}: {error.strerror or error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
@@ -17,7 +18,12 @@ IFF_RUNNING, IFF_NOARP, IFF_MULTICAST, IFF_LOWER_UP = 0x40, 0x80, 0x1000, 0x1000
 #: The link group that every secN is put into, as OpenBSD's interface group `sec` ("sec" read as digits: 0x5ec).
 SEC_GROUP = 1516
 
+#: The group in which interfaces leave, all at a time; nobody else is in a group of such a number.
+LEAVING_GROUP = 0x5EC0FF
+
 _INFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_QDISC = struct.Struct("=BxxxiIII")  # family, index, handle, parent, information
+_QDISC_ROOT, _QDISC_KIND = 0xFFFFFFFF, 1
 _IFNAME, _MTU, _TXQLEN, _LINKINFO, _IFALIAS, _AF_SPEC, _GROUP = 3, 4, 13, 18, 20, 26, 27
 _INFO_KIND, _INET_CONF, _INET6_ADDR_GEN_MODE = 1, 1, 8
 _DEVCONF_RP_FILTER, _DEVCONF_PROMOTE_SECONDARIES, _ADDR_GEN_MODE_NONE = 8, 20, 1
@@ -130,9 +136,23 @@ def no_generated_addresses(netlink: Netlink, index: int) -> None:
     _set(netlink, index, wire.attribute(_AF_SPEC | wire.NESTED, inet6))
 
 
-def delete(netlink: Netlink, index: int) -> None:
-    """Take an interface away."""
-    netlink.request(wire.RTM_DELLINK, _INFO.pack(socket.AF_UNSPEC, 0, index, 0, 0))
+def no_queueing(netlink: Netlink, index: int) -> None:
+    """Let packets go to the driver at once (`tc qdisc replace dev ... root noqueue`).  OSError where there is no tc."""
+    body = _QDISC.pack(socket.AF_UNSPEC, index, 0, _QDISC_ROOT, 0) + wire.text(_QDISC_KIND, "noqueue")
+    netlink.request(wire.RTM_NEWQDISC, body, wire.NLM_F_CREATE | wire.NLM_F_REPLACE)
+
+
+def delete(netlink: Netlink, *indices: int) -> None:
+    """Take interfaces away: however many, the kernel waits once until nobody uses them, some 20 ms."""
+    if len(indices) > 1:
+        for index in indices:
+            with contextlib.suppress(NetlinkError):  # gone already
+                change(netlink, index, group=LEAVING_GROUP)
+        together = _INFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + wire.u32(_GROUP, LEAVING_GROUP)
+        netlink.request(wire.RTM_DELLINK, together)
+    else:
+        for index in indices:
+            netlink.request(wire.RTM_DELLINK, _INFO.pack(socket.AF_UNSPEC, 0, index, 0, 0))
 
 
 def _set_devconf(netlink: Netlink, index: int, setting: int, value: int) -> None:

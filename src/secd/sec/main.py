@@ -41,7 +41,7 @@ class Process:
             socket.socket(fileno=options.family),
             on_known=self._know,
             on_client=self._admit,
-            on_stop=lambda reason: self._end(0, reason),
+            on_stop=self._told_to_stop,
         )
         self._loop.set_exception_handler(self._surprise)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,6 +103,12 @@ class Process:
             self._service.admit(sock)
         else:
             self._early.append(sock)
+
+    def _told_to_stop(self, reason: str) -> None:
+        """All of secd ends, or has ended: the interfaces end with it.  A signal would end this process alone."""
+        if not self._ended.done():
+            self._service.interfaces.destroy_all()
+        self._end(0, reason)
 
     def _take_engine_events(self) -> None:
         try:

@@ -199,8 +199,7 @@ class Service:
         task.add_done_callback(self._tasks.discard)
 
     def _interface_destroy(self, client: Client, request: m.InterfaceDestroy) -> None:
-        self.interfaces.destroy(request.name)
-        client.send(m.Done(request.seq))
+        self.interfaces.destroy(request.name, lambda: client.send(m.Done(request.seq)))
 
     def _interface_set(self, client: Client, request: m.InterfaceSet) -> None:
         self.interfaces.set_options(request.name, tunneldf=request.tunneldf, mss_clamp=request.mss_clamp)

@@ -1,0 +1,219 @@
+"""What many interfaces cost: `python -m bench.many [COUNT ...]`, by default 1 10 100 1000 5000.
+
+For each COUNT two hosts with secd get that many secN by the seam, each with an SA each way, and beside them two hosts
+with one.  Said are seconds to make and remove them, memory and idle processor time, and what small packets do that go
+round over one, ten and all of them, as ratios to the hosts with one, sample by sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import tools, tunnels
+from bench.machine import Watch, commit, facts
+from bench.measures import MIRROR_PORT
+from secd.lab.commands import run
+from secd.lab.namespaces import Host, Lab
+from secd.lab.processes import Daemon
+from secd.lab.secd import Secd
+from secd.sadb import messages as m
+from secd.sadb.client import SADB, SADBError
+
+COUNTS = (1, 10, 100, 1000, 5000)
+#: Requests under way at a time.
+_WINDOW = 64
+_IDLE = 3.0
+_OUTSTANDING = 48
+#: Octets between one tunnel's addresses and the next one's.
+_STEP = 4
+
+
+def addresses(number: int) -> tuple[str, str]:
+    """Give the inner addresses of tunnel `number` at both ends."""
+    base = (10 << 24) + (128 << 16) + _STEP * number
+    ours, theirs = (".".join(str(byte) for byte in (base + end).to_bytes(4, "big")) for end in (1, 2))
+    return ours, theirs
+
+
+class Side:
+    """One host, its secd and a connection to its data plane."""
+
+    def __init__(self, lab: Lab, host: Host) -> None:
+        """Start it."""
+        self.host, self.secd = host, Secd(host)
+        lab.on_exit(self.secd)
+        self.sadb = SADB.connect(str(host.path("/run/secd/sadb.sock")), timeout=60)
+
+    def ask_all(self, requests: Iterable[m.Request]) -> float:
+        """Send all of `requests`, a window of them at a time; give the seconds until the last was answered."""
+        began, waiting = time.monotonic(), 0
+        for request in requests:
+            if waiting == _WINDOW:
+                self._answer()
+                waiting -= 1
+            self.sadb.send(request)
+            waiting += 1
+        for _ in range(waiting):
+            self._answer()
+        return time.monotonic() - began
+
+    def _answer(self) -> None:
+        while not isinstance(answer := self.sadb.receive(), m.Done):
+            if isinstance(answer, m.Failed):
+                raise SADBError(answer)
+
+    def set_up(self, count: int, end: int) -> float:
+        """Number the interfaces and set them up, as ip(8) does it; give the seconds."""
+        began = time.monotonic()
+        lines = []
+        for number in range(count):
+            pair = addresses(number)
+            lines.append(f"address add {pair[end]} peer {pair[1 - end]} dev sec{number}")
+            lines.append(f"link set sec{number} mtu 1420 up")
+        run("ip", "-n", self.host.namespace, "-batch", "-", text="\n".join(lines) + "\n", timeout=300)
+        return time.monotonic() - began
+
+    def memory(self) -> dict[str, int]:
+        """Give the octets of memory that its processes have to themselves, by process."""
+        pids = {"parent": self.secd.daemon.pid, **self.secd.processes()}
+        return {name: _private(pid) for name, pid in pids.items()}
+
+    def idle(self) -> float:
+        """Give the share of one core that its processes take while nothing passes."""
+        pids = [self.secd.daemon.pid, *self.secd.processes().values()]
+        before = sum(map(_busy, pids))
+        time.sleep(_IDLE)
+        return (sum(map(_busy, pids)) - before) / _IDLE
+
+
+def _private(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private"))
+
+
+def _busy(pid: int) -> float:
+    """Processor seconds, by the clock of the process: ticks are too coarse for what is nearly nothing."""
+    return time.clock_gettime(~pid << 3 | 2)  # CLOCK_PROCESS_CPUTIME_ID of another, as clock_getcpuclockid(3) makes it
+
+
+def _available() -> int:
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+
+
+def associations(count: int, end: int) -> Iterable[m.Request]:
+    """The SAs of one host."""
+    here, there = (tunnels.A, tunnels.B)[:: 1 if end == 0 else -1]
+    key = bytes(range(36))  # what passes is nobody's
+    for number in range(count):
+        for outbound, spi in ((True, 0x10000 + 2 * number + end), (False, 0x10001 + 2 * number - end)):
+            sa = m.SA(
+                spi=spi, direction="out" if outbound else "in", iface=f"sec{number}",
+                source=here if outbound else there, destination=there if outbound else here,
+                encryption="aes-256-gcm", encryption_key=key, replay=1024, udpencap=m.UdpEncap(),
+            )  # fmt: skip
+            yield m.Add(1, sa)
+
+
+def make(lab: Lab, name: str, count: int) -> tuple[list[Side], dict[str, Any]]:
+    """Make two hosts with `count` tunnels between them, and say what that cost at one of them."""
+    sides = [Side(lab, host) for host in tunnels.hosts(lab, name)]
+    before, available = sides[0].memory(), _available()
+    said: dict[str, Any] = {"interfaces": count}
+    for end, side in enumerate(sides):
+        seconds = side.ask_all(m.InterfaceCreate(1, f"sec{number}") for number in range(count))
+        said["make_seconds"] = round(seconds, 2)
+        said["set_up_seconds"] = round(side.set_up(count, end), 2)
+        said["add_sas_seconds"] = round(side.ask_all(associations(count, end)), 2)
+    time.sleep(1.0)  # what follows the interfaces comes to rest
+    said["kib_a_tunnel"] = {
+        name: round((now - before[name]) / count / 1024, 1) for name, now in sides[0].memory().items()
+    }
+    said["kib_a_tunnel"]["kernel_and_all_of_both"] = round((available - _available()) / count / 1024, 1)
+    said["idle_share_of_a_core"] = round(sides[0].idle(), 5)
+    lab.on_exit(mirror := Daemon(sides[1].host, "mirror", *tools.load("mirror", str(MIRROR_PORT))))
+    mirror.wait_for("ready", 5)
+    return sides, said
+
+
+def round_trips(side: Side, over: int, seconds: float) -> float:
+    """Give the round trips a second of small packets that go over the first `over` tunnels in turn."""
+    argv = tools.load("echo", f"{addresses(0)[1]}:{MIRROR_PORT}", "64", str(_OUTSTANDING), str(seconds), str(over),
+                      str(_STEP))  # fmt: skip
+    said = json.loads(side.host.run(*argv, timeout=seconds + 20).stdout)
+    return float(said["returned"]) / float(said["seconds"])
+
+
+def measure(count: int, rounds: int, seconds: float) -> dict[str, Any]:
+    """Make `count` tunnels, send over them, remove them; say all of it."""
+    with Lab() as lab:
+        one, _ = make(lab, "one", 1)
+        many, said = make(lab, "many", count)
+        said["ratio_over"], said["foreign_cpu"] = {}, 0.0
+        watch = Watch(host_pid for side in (*one, *many) for host_pid in side.host.pids())
+        for over in sorted({1, min(10, count), count}):
+            ratios = []
+            round_trips(many[0], over, 0.3)
+            for _ in range(rounds):
+                base = round_trips(one[0], 1, seconds)
+                watch.start()
+                ratios.append(round_trips(many[0], over, seconds) / base)
+                said["foreign_cpu"] = max(said["foreign_cpu"], round(watch.stop().foreign, 2))
+            said["ratio_over"][over] = [round(value, 2) for value in (statistics.median(ratios), *_range(ratios))]
+        for side in many:
+            seconds_taken = side.ask_all(m.InterfaceDestroy(1, f"sec{number}") for number in range(count))
+            said["remove_seconds"] = round(seconds_taken, 2)
+        left = many[0].sadb.counters()["sas"]
+        said["sas_left"] = left
+    return said
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
+def table(readings: list[dict[str, Any]]) -> Table:
+    """Show it to a person."""
+    made = Table(title="what many interfaces cost; round trips over them as ratio to a host with one [range]")
+    for column in ("interfaces", "make s", "set up s", "SAs s", "remove s", "idle", "KiB each", "over", "ratio"):
+        made.add_column(column, justify="right")
+    for reading in readings:
+        numbers = [str(reading[name]) for name in ("interfaces", "make_seconds", "set_up_seconds", "add_sas_seconds",
+                                                   "remove_seconds", "idle_share_of_a_core")]  # fmt: skip
+        each = reading["kib_a_tunnel"]
+        numbers.append(f"{sum(each[name] for name in ('parent', 'sadb', 'iked')):.1f}+{each['kernel_and_all_of_both']}")
+        ratios = reading["ratio_over"].items()
+        made.add_row(*numbers, "\n".join(str(over) for over, _ in ratios),
+                     "\n".join(f"{median} [{least}-{most}]" for _, (median, least, most) in ratios))  # fmt: skip
+    return made
+
+
+def main() -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(prog="python -m bench.many", description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("counts", nargs="*", type=int, default=COUNTS, metavar="COUNT")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.4)
+    options = parser.parse_args()
+    tools.prepare()
+    console, readings = Console(width=None if sys.stdout.isatty() else 140), []
+    for count in options.counts:
+        readings.append(measure(count, options.rounds, options.seconds))
+        console.print_json(json.dumps(readings[-1]))
+    console.print(table(readings))
+    document = {"machine": facts(), "commit": commit(), "readings": readings}
+    (tools.BUILD / "many.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
