@@ -38,14 +38,14 @@ def ike(version: int, role: str, state: str, spis: str, ends: tuple[str, int, st
 
 def tunnels() -> list[ConnectionStatus]:
     child = ChildStatus(0x1001, 0xBEEF, "aes-256-gcm", "", "ecp256", 5.0, 100.0, 200.0, True)
-    ikev2 = IKEv2((), (), provide=(("address", "10.0.0.2"),))
+    ikev2 = IKEv2((), (), provide=(("address", "10.0.0.0/29"),))
     first = Connection("sec0", "iked.conf: 1", "sec0", version=2, ikev2=ikev2, dstid=Identity("fqdn", "hq.example.com"))
     v4, v6 = ("192.0.2.9", 4500, "192.0.2.1", 4500), ("2001:db8::9", 500, "2001:db8::1", 500)
     established = ike(2, "initiator", "established", "12", v4, "hq.example.com", nat=True)
     old = ike(1, "responder", "established", "34", v6, "192.0.2.7", nat=False)
     begun = ike(2, "initiator", "sa_init", "50", ("", 500, "198.51.100.1", 500), "", nat=False)
     return [
-        ConnectionStatus(first, "up", "", [established], [child], None, None, 0),
+        ConnectionStatus(first, "up", "", [established], [child], None, None, 0, provided=("10.0.0.2",)),
         ConnectionStatus(Connection("sec1", "ipsec.conf: 1", "sec1"), "down", "no", [old], [], None, None, 0),
         ConnectionStatus(
             Connection("sec2", "iked.conf: 2", "sec2", version=2), "connecting", "", [begun], [], None, None, 0

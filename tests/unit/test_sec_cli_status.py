@@ -173,6 +173,16 @@ sec0: up
     )
 
 
+def test_the_details_name_inner_addresses_and_what_is_left_to_people():
+    given = {"address": ("10.9.0.7/24",), "name-server": ("10.9.0.1", "2001:db8::53")}
+    told = replace(status("sec0", "up", ike=IKE), assigned=given, provided=("10.8.0.2",))
+    lines = list(detail_lines(tunnels([told], [], [interface("sec0")])))
+    assert "    from peer    address 10.9.0.7/24" in lines
+    left = "(not set by secd: iked.conf(5), Inner addresses)"
+    assert f"    from peer    name-server 10.9.0.1, 2001:db8::53 {left}" in lines
+    assert "    to peer      address 10.8.0.2" in lines
+
+
 def test_no_tunnels_at_all_points_to_the_first_steps():
     assert list(table_lines([])) == [
         "No tunnels: there is no ike rule and no sec interface.  `sec --help` tells the first steps."

@@ -104,9 +104,8 @@ def _facts(tunnel: ConnectionStatus) -> Iterator[dict[str, Any]]:
 
 
 def _pool(tunnel: ConnectionStatus) -> str:
-    """Give the inner address that the policy hands to the peer."""
-    ikev2 = tunnel.connection.ikev2
-    return next((value for option, value in ikev2.provide if option == "address"), "") if ikev2 else ""
+    """Give the inner address that the peer has from us."""
+    return next(iter(tunnel.provided), "")
 
 
 def _identity(text: str) -> str:

@@ -87,10 +87,13 @@ class Changer:
             raise CommandError(f"{self._name}: {_words(setting)}: {error.strerror}") from error
 
     def keep_only(self, wanted: Iterable[InterfaceAddress], *, version: int | None = None) -> list[str]:
-        """Take away every address (of an IP version) that is not wanted, link-local ones of IPv6 excepted."""
+        """Take away every address (of an IP version) that is not wanted.
+
+        Link-local ones of IPv6, and what a peer has given by IKEv2, are left alone.
+        """
         kept = set(wanted)
         changed: list[str] = []
-        for present in self._addresses():
+        for present in self._addresses(given=False):
             foreign = version not in (None, present.version)
             if present not in kept and not foreign and not present.local.startswith("fe80:"):
                 self._delete(present)
@@ -127,9 +130,13 @@ class Changer:
 
     # -- addresses ----------------------------------------------------------------------------------------
 
-    def _addresses(self) -> list[InterfaceAddress]:
+    def _addresses(self, *, given: bool = True) -> list[InterfaceAddress]:
         found = addresses.list_all(self._netlink, self._index)
-        return [InterfaceAddress(a.address, a.prefix_length, a.peer) for a in found]
+        return [
+            InterfaceAddress(a.address, a.prefix_length, a.peer)
+            for a in found
+            if given or a.protocol != addresses.PROTOCOL_GIVEN
+        ]
 
     def _set_address(self, setting: SetAddress) -> list[str]:
         wanted = setting.address.routed

@@ -165,6 +165,11 @@ def _details(tunnel: Tunnel) -> Iterator[tuple[str, str]]:
         yield "rule", f"{tunnel.rule} ({tunnel.mode}, {tunnel.keying})"
     yield "local", tunnel.local or "any"
     yield "peer", tunnel.peer or "any"
+    for word, values in tunnel.assigned.items():
+        left = " (not set by secd: iked.conf(5), Inner addresses)" if word not in ("address", "netmask") else ""
+        yield "from peer", f"{word} {', '.join(values)}{left}"
+    if tunnel.provided:
+        yield "to peer", f"address {', '.join(tunnel.provided)}"
     for ike in tunnel.ike:
         yield from _ike(ike)
     for sa in tunnel.esp:

@@ -50,6 +50,8 @@ class Tunnel(Struct, frozen=True):
     last_rekey: float | None
     next_attempt: float | None
     retries: int
+    assigned: dict[str, tuple[str, ...]] = {}  # by iked.conf's words: what the peer, a hub, gives us
+    provided: tuple[str, ...] = ()  # inner addresses that we give the peer
 
 
 def tunnels(
@@ -102,6 +104,8 @@ def _negotiated(status: ConnectionStatus, entries: Iterable[Entry], shown: Shown
         last_rekey=status.last_rekey,
         next_attempt=status.next_attempt,
         retries=status.retries,
+        assigned=status.assigned,
+        provided=status.provided,
     )
 
 
