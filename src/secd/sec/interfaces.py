@@ -155,14 +155,11 @@ class Interfaces:
     def _set_up(self, name: str) -> None:
         index = self._all[name].index
         links.change(self._netlink, index, mtu=MTU, group=links.SEC_GROUP, txqueuelen=_TXQUEUELEN)
-<<<<<<< Updated upstream
         links.promote_secondaries(self._netlink, index)
-=======
         with contextlib.suppress(OSError):  # a kernel without traffic control queues as it always did
             # The TUN has a queue of its own.  Another before it, for each of the 256 queues that it could have, takes
             # the kernel 6 MB and 18 ms when the interface is set up.
             links.no_queueing(self._netlink, index)
->>>>>>> Stashed changes
         with contextlib.suppress(OSError):  # without IPv6 there is nothing to turn off
             links.no_generated_addresses(self._netlink, index)
         try:
