@@ -7,6 +7,7 @@ from tests.pair.network import ALICE, BOB, Nat, Network, Node, matches, start, t
 from tests.pair.v2_support import connection
 
 from secd.ike.connection import DeadPeerDetection
+from secd.sadb.messages import Datagram, PathChange
 
 ELSEWHERE = "192.0.2.200"
 DPD = DeadPeerDetection(interval=5, wait=2, tries=6)
@@ -80,12 +81,70 @@ def test_without_mobike_on_one_side_the_tunnel_is_made_anew() -> None:
     assert net.run(120, lambda: matches(alice, bob) and alice.outbound().spi != spi)
 
 
+def test_what_the_data_plane_says_of_ways_is_followed_at_once() -> None:
+    net, alice, bob = two()
+    move(net, alice, ELSEWHERE)
+    alice.do(lambda: alice.speaker.event(PathChange(), net.now))
+    assert net.run(0.5, lambda: {alice.outbound().source, bob.outbound().destination} == {ELSEWHERE})
+
+
+def test_while_a_request_waits_for_its_answer_that_one_looks_for_the_new_way() -> None:
+    net, alice, bob = two()
+    net.drop = lambda number, send: send.local == ALICE
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    net.run(0.1)
+    move(net, alice, ELSEWHERE)
+    alice.do(lambda: alice.speaker.event(PathChange(), net.now))
+    assert net.run(1, lambda: {alice.outbound().source, bob.outbound().destination} == {ELSEWHERE})
+    assert net.run(90, lambda: matches(alice, bob) and len(alice.sas) == 2)
+
+
+@pytest.mark.parametrize(("local", "questions"), [(None, 1), (ALICE, 0)], ids=["any address", "this address"])
+def test_ways_that_change_and_leave_our_address_cost_a_question_at_most(local: str | None, questions: int) -> None:
+    net = Network()
+    alice = Node(net, ALICE, [connection(local, BOB, dpd=DPD)], seed=1)
+    start(net, alice, Node(net, BOB, [connection(BOB, None, mode="passive", dpd=None)], seed=2))
+    sent = len(alice.sent)
+    alice.do(lambda: alice.speaker.event(PathChange(), net.now))
+    net.run(1)
+    assert len(alice.sent) == sent + questions
+    assert alice.said("moved") == []
+
+
+@pytest.mark.parametrize("rekeyed", [False, True])
+def test_a_nat_before_us_that_changes_is_found_out_by_a_question(rekeyed: bool) -> None:
+    net, alice, bob = two()
+    move(net, alice, "10.0.0.5")
+    net.nats["10.0.0.5"] = Nat("10.0.0.5", "203.0.113.5")
+    assert net.run(30, lambda: bob.outbound().destination == "203.0.113.5")
+    if rekeyed:
+        alice.do(lambda: alice.speaker.rekey("sec0", "ike", net.now))
+    net.run(20)
+    spi, port = alice.outbound().spi, bob.outbound().udpencap.remote_port
+    net.nats["10.0.0.5"].rebind()
+    assert net.run(15, lambda: bob.outbound().udpencap.remote_port not in (port, None))
+    assert alice.outbound().spi == spi
+    assert "moved" in alice.codes()
+
+
+def test_behind_a_nat_a_message_from_elsewhere_moves_nobody_either() -> None:
+    net, alice, bob = two()
+    move(net, alice, "10.0.0.5")
+    net.nats["10.0.0.5"] = Nat("10.0.0.5", "203.0.113.5")
+    assert net.run(30, lambda: bob.outbound().destination == "203.0.113.5")
+    net.nats["10.0.0.5"].rebind()
+    where = bob.outbound()
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    net.run(0.5)
+    assert {(each.destination, each.udpencap) for each in (where, bob.outbound())} == {
+        (where.destination, where.udpencap)
+    }
+
+
 def test_a_message_from_elsewhere_moves_nobody_without_an_update() -> None:
     net, alice, bob = two()
     alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
     request = alice.sent[-1]
-    from secd.sadb.messages import Datagram
-
     stolen = Datagram(BOB, request.remote_port, "198.18.0.9", 4500, request.data)
     bob.do(lambda: bob.speaker.receive(stolen, net.now))
     net.run(5)

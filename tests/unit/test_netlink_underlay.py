@@ -16,18 +16,23 @@ from secd.sec.underlay import TABLE, Underlay
 pytestmark = pytest.mark.root
 
 
-def run(test: Callable[[Underlay, list[str]], Coroutine[Any, Any, None]]) -> None:
+def run(
+    test: Callable[[Underlay, list[str]], Coroutine[Any, Any, None]], on_change: Callable[[], None] = lambda: None
+) -> None:
     """Run `test` with an underlay that follows; left is part of it, right is a tunnel."""
 
     async def main() -> None:
         for name, address in (("left", "192.0.2.1/24"), ("right", "198.51.100.1/24")):
             ip(f"addr add {address} dev {name}")
-            ip(f"link set {name} up")
+            ip(f"link set {name} addrgenmode none up")
         with Netlink() as netlink:
             right = links.find(netlink, "right")
             assert right
             said: list[str] = []
-            kept = Underlay(netlink, lambda: frozenset({right.index}), lambda _, message: said.append(message))
+            tunnels = frozenset({right.index})
+            kept = Underlay(
+                netlink, lambda: tunnels, lambda _, message: said.append(message), on_change=on_change
+            )  # fmt: skip
             monitor = Monitor(frozenset({netlink.port}))
             asyncio.get_running_loop().add_reader(monitor, lambda: kept.follow(monitor.read()))
             await kept.start()
@@ -102,6 +107,45 @@ def test_while_the_copy_is_incomplete_the_main_table_is_asked_first(monkeypatch:
         await until(lambda: "suppress_ifgroup" not in ip("rule"))
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "route add default via 192.0.2.254",
+        "addr add 192.0.2.77/24 dev left",
+        "addr add 203.0.113.7/32 dev lo",
+        "addr add 2001:db8::7/64 dev left nodad",
+        "addr del 192.0.2.1/24 dev left",
+        "link set left down",
+    ],
+)
+def test_other_ways_and_addresses_are_told(change: str) -> None:
+    told: list[str] = []
+
+    async def test(kept: Underlay, said: list[str]) -> None:
+        await asyncio.sleep(0.2)
+        told.clear()
+        ip(change)
+        await until(lambda: told == ["told"])
+
+    run(test, on_change=lambda: told.append("told"))
+
+
+@pytest.mark.parametrize(
+    "change", ["route add 203.0.113.0/24 via 192.0.2.254 proto bgp", "route add default via 198.51.100.7"]
+)
+def test_what_bgp_changes_and_what_leads_over_a_tunnel_is_not_told(change: str) -> None:
+    told: list[str] = []
+
+    async def test(kept: Underlay, said: list[str]) -> None:
+        await asyncio.sleep(0.2)
+        told.clear()
+        ip(change)
+        await asyncio.sleep(0.4)
+        assert told == []
+
+    run(test, on_change=lambda: told.append("told"))
 
 
 def test_nothing_is_left_behind() -> None:

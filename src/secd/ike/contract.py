@@ -7,7 +7,7 @@ The machine (`secd.ike.speaker.Speaker`) does no I/O and reads no clock:
     speaker.restore(id, data, now)               # a checkpoint of an earlier life; before or after configure
     speaker.receive(datagram, now)               # sadb.messages.Datagram
     speaker.answer(request_id, answer, now)      # to a Request among the outputs
-    speaker.event(event, now)                    # sadb.messages.Expire, NewMapping, InterfaceChange
+    speaker.event(event, now)                    # sadb.messages.Expire, NewMapping, InterfaceChange, PathChange
     speaker.handle_timer(now)                    # when `next_deadline` has passed
     speaker.next_deadline() -> float | None
     speaker.outputs() -> list[Output]            # to be carried out in this order; empties the list

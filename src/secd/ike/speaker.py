@@ -19,7 +19,7 @@ from secd.ike.v2.machine import Machine as Machine2
 from secd.ike.v2.status import describe as describe2
 from secd.ike.wire.isakmp import major_version
 from secd.ike.world import World
-from secd.sadb.messages import Datagram, Expire, InterfaceChange, NewMapping
+from secd.sadb.messages import Datagram, Expire, InterfaceChange, NewMapping, PathChange
 
 #: Seconds after the first call within which passive tunnels of IKEv1 are new because secd is, and so are tried once.
 STARTING = 10.0
@@ -100,9 +100,11 @@ class Speaker:
         machine.settle()
         self._expect_contacts()
 
-    def event(self, event: Expire | NewMapping | InterfaceChange, now: float) -> None:
+    def event(self, event: Expire | NewMapping | InterfaceChange | PathChange, now: float) -> None:
         """Something happened in the data plane."""
         self._at(now)
+        if isinstance(event, PathChange):
+            self._v2.paths_changed()
         for machine in (self._v1, self._v2):
             if isinstance(event, Expire):
                 machine.expired(event)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from secd.ike.connection import Connection
 from secd.ike.contract import Answer, ConnectionStatus, InstalledSA, Output, RequestId, SAKind
-from secd.sadb.messages import Datagram, Expire, InterfaceChange, NewMapping
+from secd.sadb.messages import Datagram, Expire, InterfaceChange, NewMapping, PathChange
 
 Working = Callable[[str | None], None]
 MachineFactory = Callable[[Callable[[int], bytes], Working], "Machine"]
@@ -31,7 +31,7 @@ class Machine(Protocol):
     def answer(self, request_id: RequestId, answer: Answer, now: float) -> None:
         """Take the answer to a request."""
 
-    def event(self, event: Expire | NewMapping | InterfaceChange, now: float) -> None:
+    def event(self, event: Expire | NewMapping | InterfaceChange | PathChange, now: float) -> None:
         """Take an event of the data plane."""
 
     def handle_timer(self, now: float) -> None:

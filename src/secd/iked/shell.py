@@ -21,7 +21,17 @@ from secd.iked.logs import Logs
 from secd.iked.machine import MachineFactory
 from secd.iked.reconcile import lost, name, orphans
 from secd.iked.seam import Seam, SingleAnswer
-from secd.sadb.messages import Checkpoint, Datagram, Entry, Event, Expire, Failed, InterfaceChange, NewMapping
+from secd.sadb.messages import (
+    Checkpoint,
+    Datagram,
+    Entry,
+    Event,
+    Expire,
+    Failed,
+    InterfaceChange,
+    NewMapping,
+    PathChange,
+)
 
 T = TypeVar("T")
 
@@ -162,7 +172,7 @@ class Shell:
             self._step("reading a peer's message", lambda now: self._machine.receive(event, now), count=False)
         elif isinstance(event, Expire) and self._carrier.decoupled:
             return  # by our own order
-        elif isinstance(event, Expire | NewMapping | InterfaceChange):
+        elif isinstance(event, Expire | NewMapping | InterfaceChange | PathChange):
             self._take_event(event)
 
     def on_key_result(self, result: KeyResult) -> None:
@@ -182,7 +192,7 @@ class Shell:
         refusal = self._step("rekeying a tunnel", lambda now: self._machine.rekey(tunnel, what, now))
         return "it failed: see the log" if refusal is None else refusal
 
-    def _take_event(self, event: Expire | NewMapping | InterfaceChange) -> None:
+    def _take_event(self, event: Expire | NewMapping | InterfaceChange | PathChange) -> None:
         self._step("taking an event of the data plane", lambda now: self._machine.event(event, now))
 
     def _answer(self, request_id: int, answer: Answer) -> None:

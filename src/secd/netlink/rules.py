@@ -10,7 +10,7 @@ from msgspec import Struct
 from secd.netlink import wire
 from secd.netlink.socket import Netlink
 
-TABLE_MAIN = 254
+TABLE_MAIN, TABLE_LOCAL = 254, 255
 ACTION_LOOKUP, ACTION_NOTHING, ACTION_UNREACHABLE = 1, 3, 7
 
 _HEADER = struct.Struct("=BBBBBxxBI")  # family, dst_len, src_len, tos, table, action, flags

@@ -395,6 +395,10 @@ class InterfaceChange(Struct, frozen=True, tag="ifchange"):
     exists: bool
 
 
+class PathChange(Struct, frozen=True, tag="pathchange"):
+    """For iked: this host's addresses, or routes beside the tunnels, are others than before, and packets go by them."""
+
+
 class Change(Struct, frozen=True, tag="change"):
     """For monitors: an SA was added, updated or deleted."""
 
@@ -408,8 +412,8 @@ Request = (
     | Datagram | Batch
 )  # fmt: skip
 Answer = Done | Failed | Reserved | Begin | Commit | Entry | InterfaceEntry | CountersEntry
-Event = Expire | NewMapping | InterfaceChange | Change | Datagram | Checkpoint
+Event = Expire | NewMapping | InterfaceChange | PathChange | Change | Datagram | Checkpoint
 FromServer = (
     Done | Failed | Reserved | Begin | Commit | Entry | InterfaceEntry | CountersEntry
-    | Expire | NewMapping | InterfaceChange | Change | Datagram | Checkpoint
+    | Expire | NewMapping | InterfaceChange | PathChange | Change | Datagram | Checkpoint
 )  # fmt: skip

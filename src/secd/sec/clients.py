@@ -12,7 +12,7 @@ from typing import Literal
 
 from secd.ipc.acceptor import Acceptor
 from secd.ipc.channel import Channel, PeerCredentials
-from secd.sadb.messages import Change, Expire, FromServer, InterfaceChange, NewMapping, Request
+from secd.sadb.messages import Change, Expire, FromServer, InterfaceChange, NewMapping, PathChange, Request
 from secd.sec.checks import Refusal
 
 Role = Literal["iked", "monitor"]
@@ -119,6 +119,11 @@ class Audience:
         for client in list(self.clients):
             if client.role:
                 client.send(event)
+
+    def tell_iked(self, event: PathChange) -> None:
+        """Tell iked, if there is one."""
+        if self.iked:
+            self.iked.send(event)
 
     def tell_monitors(self, event: Change) -> None:
         """Tell the monitors."""

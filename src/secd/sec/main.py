@@ -51,7 +51,9 @@ class Process:
         self._engine = Engine(options.workers, ike_port=options.ike_port, natt_port=options.natt_port)
         self._service = Service(self._engine, self._netlink, self._family, lambda message: self._end(1, message))
         ports = (options.ike_port, options.natt_port)
-        self._underlay = Underlay(routing, self._service.interfaces.indices, self._family.log, ports)
+        self._underlay = Underlay(
+            routing, self._service.interfaces.indices, self._family.log, ports, self._service.paths_changed
+        )
         self._doorkeeper: Doorkeeper | None = None
 
     async def run(self) -> int:

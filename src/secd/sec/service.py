@@ -133,6 +133,10 @@ class Service:
         if client is self._audience.iked:
             self._inbox.read_by(client)
 
+    def paths_changed(self) -> None:
+        """Packets to peers may leave by another way, and from another address, than before."""
+        self._audience.tell_iked(m.PathChange())
+
     # -- the engine ---------------------------------------------------------------------------------------
 
     def take_engine_events(self) -> None:

@@ -19,7 +19,9 @@ then only if there is some rule on them without `iif lo`: that is rule 32503, wh
 A rule of the administrator with a smaller number still comes first (`from ADDRESS lookup UPLINK`).
 
 The copy follows the main table by netlink: a change is followed after a moment, and all of it is compared anew, as is
-the set of rules.  Rules and table 1516 are ours alone: what others put there or take away is put right again.
+the set of rules.  Then iked hears that packets may go another way, and leave from another address, than before (not of
+what BGP changes, which is all the time, nor of what leads over a secN).  Rules and table 1516 are ours alone: what
+others put there or take away is put right again.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ _SLICE = 512
 _IPPROTO_ESP = 50
 
 _MAX_SAID = 16
+#: Tables whose changes matter; every address of this host has a route in the local one.
+_FOLLOWED = {rules.TABLE_LOCAL, rules.TABLE_MAIN, TABLE}
 _DONE = {errno.ENOENT, errno.ESRCH, errno.EEXIST}
 _UNSUPPORTED = {errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPFNOSUPPORT}
 
@@ -61,8 +65,14 @@ class Underlay:
         tunnels: Callable[[], frozenset[int]],
         log: Callable[[str, str], None],
         ports: tuple[int, ...] = (500, 4500),
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`netlink` is used by nobody else; `tunnels` gives the indices of the sec interfaces."""
+        """`netlink` is used by nobody else; `tunnels` gives the indices of the sec interfaces.
+
+        `on_change` is called when addresses or routes have changed and the copy has followed.
+        """
+        self._on_change = on_change
+        self._moved = False
         self._netlink, self._tunnels, self._log, self._ports = netlink, tunnels, log, ports
         self._families = list(rules.FAMILIES)
         self._incomplete: set[int] = set()
@@ -75,6 +85,7 @@ class Underlay:
         self._started = True
         try:
             await self._compare()
+            self._moved = False
         except OSError as error:
             self._failed(error)
             self.look_again()
@@ -83,7 +94,8 @@ class Underlay:
         """Take note of what the kernel says."""
         if not self._started:
             return
-        if changes.rules or changes.overrun or changes.gone or changes.tables & {rules.TABLE_MAIN, TABLE}:
+        self._moved |= rules.TABLE_LOCAL in changes.tables  # an address came or went
+        if changes.rules or changes.overrun or changes.gone or changes.tables & _FOLLOWED:
             self.look_again()
 
     def look_again(self) -> None:
@@ -123,9 +135,16 @@ class Underlay:
             except OSError as error:
                 self._failed(error)
                 self._again = True
+            else:
+                self._tell()
             if not self._again:
                 return
             delay = max(_SHORTEST_REST, (time.monotonic() - started) * _REST)
+
+    def _tell(self) -> None:
+        moved, self._moved = self._moved, False
+        if moved:
+            self._on_change()
 
     def _failed(self, error: OSError) -> None:
         if error.errno != errno.EINTR:  # EINTR: the table changed while it was read
@@ -156,6 +175,7 @@ class Underlay:
         wanted, there = await self._wanted(family), set()
         async for chunk in self._read(family, TABLE):
             there.update(chunk)
+        self._moved |= any(route.protocol != routes.PROTOCOL_BGP for route in there ^ wanted)
         for number, route in enumerate(there - wanted, 1):
             await self._change(routes.delete, route, number)
         for number, route in enumerate(sorted(wanted - there, key=lambda route: route.order), 1):

@@ -54,6 +54,7 @@ class Session:
         self.look_at: float | None = None  # when to look whether the peer is alive
         self.hurried = False
         self.probe = False  # it was quiet for long: ask
+        self.roaming = False  # requests go from wherever the routing table says
         self.moved_to: Endpoint | None = None  # our address has changed, and the peer does not know
         self.group: str | None = None  # the group that the peer wants for the next pair
         self.ike_group = ""  # the same for new keys of the IKE SA
@@ -161,10 +162,14 @@ class Context(table.Table[IkeSA, Session, Child]):
         return max(usable, key=lambda session: session.since, default=None)
 
     def roams(self, session: Session) -> bool:
-        """Whether our address may be another one than before (RFC 4555): the initiator's, which no rule fixes."""
-        tunnel, sa = self.tunnel(session), session.sa
-        free = tunnel is not None and tunnel.connection.local is None
-        return free and sa.established and sa.peer.mobike and sa.began == "initiator"
+        """Whether our address may be another one than before: one that no rule fixes."""
+        tunnel = self.tunnel(session)
+        return tunnel is not None and tunnel.connection.local is None and self.decides(session)
+
+    def decides(self, session: Session) -> bool:
+        """Whether it is we who say where the SAs go: the initiator does, where both can do that (RFC 4555 §3.5)."""
+        sa = session.sa
+        return sa.established and sa.peer.mobike and sa.began == "initiator"
 
     def half_open(self) -> Iterator[Session]:
         """The sessions whose peer has not yet shown who it is."""

@@ -141,9 +141,12 @@ def _authentic(ctx: Context, runner: Runner, session: Session, message: Message,
 
 
 def _follow(ctx: Context, session: Session, message: Message) -> None:
-    """An authentic message that is new came from somewhere else: the NAT before the peer has moved it (§2.23)."""
+    """An authentic message that is new came from somewhere else: the NAT before the peer has moved it (§2.23).
+
+    Not with MOBIKE, where only UPDATE_SA_ADDRESSES moves it, so that any path can be tried out (RFC 4555 §3.8).
+    """
     sa = session.sa
-    if sa.nat.there and sa.established and message.endpoint != sa.endpoint:
+    if sa.nat.there and not sa.peer.mobike and sa.established and message.endpoint != sa.endpoint:
         was = sa.endpoint
         for each in ctx.of(sa.tunnel):
             if each.sa.endpoint == was:

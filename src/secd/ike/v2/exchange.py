@@ -17,7 +17,7 @@ from secd.ike.crypto.ikev2_messages import Fragment, Opened, Reassembly, open_me
 from secd.ike.endpoint import Endpoint
 from secd.ike.retransmission import FIRST, LONGEST, MAX_RESENT, TRIES, digest, jitter
 from secd.ike.v2.context import Context, Incoming, Message, Session
-from secd.ike.v2.state import Answered, Between, Probe, Purpose, Request
+from secd.ike.v2.state import Answered, Between, Move, Probe, Purpose, Request
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.ikev2.iana import ExchangeType, Flag
 from secd.ike.wire.ikev2.message import Header, encode_message
@@ -86,7 +86,7 @@ def _request(ctx: Context, session: Session, message_id: int, data: list[bytes],
     pause = float(_wait(ctx, session, waiting) or FIRST)
     waiting.next = ctx.world.now + jitter(ctx.world.random, pause)
     session.sa.request = waiting
-    _send(ctx, session.sa.endpoint, data)
+    _send(ctx, _from_where(ctx, session, waiting), data)
     ctx.touch(session)
 
 
@@ -128,12 +128,25 @@ def repeat_request(ctx: Context, session: Session) -> bool:
     pause = float(wait) if wait else min(FIRST * 2.0**waiting.tries, LONGEST)
     waiting.tries += 1
     waiting.next = ctx.world.now + jitter(ctx.world.random, pause)
-    where = session.sa.endpoint
-    if waiting.tries > ROAM and ctx.roams(session):  # from wherever the routing table says now (RFC 4555 §3.5)
-        where = Endpoint("", where.local_port, where.remote, where.remote_port)
-    _send(ctx, where, waiting.sent)
+    _send(ctx, _from_where(ctx, session, waiting), waiting.sent)
     ctx.touch(session)
     return True
+
+
+def _from_where(ctx: Context, session: Session, waiting: Request) -> Endpoint:
+    """From our address of before; if that may have changed, from wherever the routing table says (RFC 4555 §3.5)."""
+    where = session.sa.endpoint
+    if (session.roaming or waiting.tries > ROAM) and ctx.roams(session):
+        return Endpoint("", where.local_port, where.remote, where.remote_port)
+    return where
+
+
+def repeat_anew(ctx: Context, session: Session) -> None:
+    """Our request, if there is one, goes out at once and as often as if it were the first time."""
+    waiting = session.sa.request
+    if waiting is not None:
+        waiting.tries, waiting.next = 0, ctx.world.now
+        ctx.touch(session)
 
 
 def repeat_answer(ctx: Context, session: Session, message: Message) -> None:
@@ -174,7 +187,7 @@ def _tries(ctx: Context, session: Session, waiting: Request) -> int:
 
 def _probing(ctx: Context, session: Session, waiting: Request) -> DeadPeerDetection | None:
     tunnel = ctx.tunnel(session)
-    asks = waiting.hurried or isinstance(waiting.purpose, Probe)
+    asks = waiting.hurried or isinstance(waiting.purpose, Probe | Move)
     return tunnel.connection.dpd if asks and tunnel is not None else None
 
 

@@ -40,11 +40,8 @@ def take_answer(ctx: Context, session: Session, purpose: Purpose, message: Messa
     session.sa.request = None
     if isinstance(purpose, Move):
         mobike.told(ctx, session, purpose, message, chain)
-    elif isinstance(purpose, Probe) and not mobike.answered(purpose, chain):
-        tunnel = ctx.tunnel(session)
-        if tunnel is not None:
-            text = f"{session.sa.endpoint.remote} does not bring back the cookie that proves where it is"
-            ctx.world.log_once(tunnel, "warning", "cookie-lost", text)
+    elif isinstance(purpose, Probe):
+        mobike.answered(ctx, session, purpose, chain)
     elif isinstance(purpose, DeleteChildren):
         ending.children_deleted(ctx, session, purpose.spis)
     elif isinstance(purpose, DeleteIke):

@@ -8,7 +8,7 @@ from secd.ike import esp, machine
 from secd.ike.contract import InstalledSA
 from secd.ike.steps import Unanswered
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import config, dataplane, dispatch, ending, failures, lifecycle, tending
+from secd.ike.v2 import config, dataplane, dispatch, ending, failures, lifecycle, mobike, tending
 from secd.ike.v2.context import Context, Session
 from secd.ike.v2.cookies import Cookies
 from secd.ike.v2.state import Child, Closed, Closing, IkeSA, Starting
@@ -65,6 +65,10 @@ class Machine(machine.Machine[IkeSA, Session, Child]):
     def mapped(self, event: NewMapping) -> None:
         """ESP that was authenticated came from a new address."""
         dataplane.mapped(self.ctx, event)
+
+    def paths_changed(self) -> None:
+        """Our addresses or routes are others than before."""
+        mobike.paths_changed(self.ctx)
 
     def installed(self) -> list[InstalledSA]:
         """What the data plane is believed to have."""

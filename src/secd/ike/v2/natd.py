@@ -12,6 +12,9 @@ from secd.ike.wire.ikev2.iana import NotifyType
 from secd.ike.wire.ikev2.message import Chain
 from secd.ike.wire.ikev2.notify import NotifyPayload
 
+#: Of what is said of one end: a SHA-1.
+OCTETS = 20
+
 
 def payloads(ctx: Context, sa: IkeSA, where: Endpoint, *, force: bool) -> list[NotifyPayload]:
     """What we say of a message that goes from and to `where`.

@@ -293,6 +293,7 @@ class IkeSA(Struct):
     `expires`: an unfinished one is given up, an established one ends, a closing or closed one is forgotten.
     `replaces`: begun to replace others of its tunnel.  `successor`: id of the session that has replaced it by a rekey.
     `assigned`: what the peer gives us by the configuration payload; `provided`: the inner addresses we give the peer.
+    `seen`: how the peer sees us behind our NAT.
     """
 
     spi_i: bytes
@@ -324,6 +325,7 @@ class IkeSA(Struct):
     children: list[Child] = field(default_factory=list)
     assigned: dict[str, list[str]] = field(default_factory=dict)
     provided: list[str] = field(default_factory=list)
+    seen: bytes = b""
 
     @property
     def established(self) -> bool:
