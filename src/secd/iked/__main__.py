@@ -13,14 +13,12 @@ import encodings.idna  # noqa: F401 (imported by the standard library when it is
 import os
 import socket
 import sys
-import threading
 
-from secd.ike.crypto.groups import GROUPS
-from secd.ike.crypto.ikev2_ciphers import MESSAGE_CIPHERS, DirectionKeys
 from secd.ike.speaker import Speaker
 from secd.iked import sandbox
 from secd.iked.daemon import Daemon, Sockets
 from secd.iked.machine import MachineFactory
+from secd.iked.rehearsal import rehearse
 from secd.ipc.privileges import Outcome
 from secd.ipc.title import show_as
 
@@ -33,7 +31,7 @@ def main() -> int:
         sock.set_inheritable(False)
     show_as("secd: iked")
     started_by = os.getuid()
-    warm_up()
+    rehearse()
     with asyncio.Runner() as runner:
         runner.get_loop()  # its own descriptors have to be made before the sandbox
         try:
@@ -52,20 +50,6 @@ async def _run(
     factory: MachineFactory, sockets: Sockets, allowed: frozenset[int], outcomes: list[Outcome], *, verbose: bool
 ) -> None:
     await Daemon(factory, sockets, outcomes, allowed=allowed, verbose=verbose).run()
-
-
-def warm_up() -> None:
-    """Use once what loads its parts at first use: afterwards no file can be opened."""
-    for group in {type(each): each for each in reversed(GROUPS.values())}.values():  # the smallest of each kind
-        pair = group.generate(os.urandom(group.seed_octets))
-        answer = group.encapsulate(os.urandom(group.seed_octets), pair.public)
-        group.shared(pair.private, answer.public)
-    for cipher in MESSAGE_CIPHERS:
-        keys = DirectionKeys(os.urandom(cipher.encryption_key_octets), os.urandom(cipher.integrity_key_octets))
-        cipher.open(keys, b"", cipher.seal(keys, os.urandom(cipher.iv_octets), b"", bytes(cipher.block_octets)))
-    thread = threading.Thread(target=os.getpid)
-    thread.start()
-    thread.join()
 
 
 def _report(outcomes: list[Outcome]) -> None:
