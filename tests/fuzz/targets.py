@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 from chains import Names, encode, mutate
@@ -27,14 +28,14 @@ from secd.conf.ipsec.unparse import rules_text
 from secd.control import messages as control
 from secd.control.family import IkedToParent, ParentToIked, ParentToSadb, SadbToParent
 from secd.ike.speaker import Speaker
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.cursor import WireError
-from secd.ike.wire.isakmp import encode_payloads, parse_payloads
+from secd.ike.wire.isakmp import parse_payloads
 from secd.sadb import messages as sadb
 from secd.sadb.messages import SA, Datagram, Identity, Lifetime, UdpEncap
 
 _NO_MESSAGE = (msgspec.DecodeError, msgspec.ValidationError, RecursionError, ValueError)
 TESTS = Path(__file__).parents[1]
-addresses._ask = lambda name: []  # nobody asks the network what a mangled name means
 
 
 @dataclass
@@ -200,10 +201,15 @@ _WORDS = ("{", "}", "(", ")", ",", "=", '"', "'", "\\", "#", "$x", "any", "sec0"
           "2001:db8::/64")  # fmt: skip
 
 
+#: Around whatever parses: nobody asks the network what a mangled name means, and none is remembered.
+without_resolver = patch.object(addresses, "_look_up", lambda name: [])
+
+
 def ipsec_conf() -> Target:
     """ipsec.conf, as far as the parent is sent it."""
     known = texts("ipsecctl/*.in")
 
+    @without_resolver
     def once(rng: Random) -> None:
         parsed = parse_text(mangle_text(rng, rng.choice(known), known, _WORDS).replace("include", "exclude"))
         compiled = compile_rules(parsed.rules)
@@ -219,6 +225,7 @@ def iked_conf() -> Target:
     """iked.conf, parsed."""
     known = texts("ikectl/*.in") or [""]
 
+    @without_resolver
     def once(rng: Random) -> None:
         iked_grammar.parse_text(mangle_text(rng, rng.choice(known), known, _WORDS).replace("include", "exclude"))
 
