@@ -245,6 +245,25 @@ def test_a_restored_peer_is_not_told_initial_contact() -> None:
     assert all(not each.sa.initial_contact for each in alice.speaker._v1.ctx.sessions.values())
 
 
+def test_an_adopted_pair_that_goes_with_the_checkpoint_it_was_made_under_is_made_anew_at_once() -> None:
+    """The data plane knows a pair by the ISAKMP SA that made it: if that one kills iked twice, the pair is dropped too."""
+    net, alice, bob = pair(phase1_lifetime=100, phase2_lifetime=3600)
+    start(net, alice, bob)
+    ((first, _),) = alice.checkpoints.items()
+    assert net.run(100, until=lambda: len(alice.checkpoints) == 2)
+    assert traffic(net, alice, bob, 1) == 0
+    assert {each.sa.checkpoint for each in alice.sas.values()} == {first}, "the pair is the second's by now"
+    del alice.checkpoints[first]
+    alice.restart()
+    for key in list(alice.sas):
+        if key in alice.sas:  # the other half of the pair goes with the first
+            alice.expire(*key, "deleted")
+    assert net.run(3, until=lambda: matches(alice, bob))
+    assert traffic(net, alice, bob, 300) == 0
+    assert alice.pairs() == 1
+    assert {(each.spi, each.direction) for each in alice.speaker.installed()} == set(alice.sas)
+
+
 def test_an_abandoned_sa_is_forgotten_and_can_be_restored() -> None:
     net, alice, bob = pair()
     start(net, alice, bob)
