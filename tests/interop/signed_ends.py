@@ -19,11 +19,11 @@ OUR_MAIL, THEIR_MAIL = "us@example.com", "them@example.com"
 NAMES = f"srcid {OUR_NAME} dstid {THEIR_NAME}"
 
 
-def policy(role: Role, ids: str = NAMES, auth: str = "", *, settings: str = "") -> str:
+def policy(role: Role, ids: str = NAMES, auth: str = "", *, ike: str = IKE) -> str:
     """Write secd's iked.conf; `role` is secd's, `auth` the words between the lifetimes and iface."""
     mode = "active" if role == "initiator" else "passive"
     return (
-        f'{settings}\nikev2 "test" {mode} from any to any local {US} peer {THEM} ikesa {IKE} childsa {ESP} '
+        f'ikev2 "test" {mode} from any to any local {US} peer {THEM} ikesa {ike} childsa {ESP} '
         f"{ids} {auth} iface sec0\n"
     )
 

@@ -51,6 +51,16 @@ def test_rsa_signatures_by_hash_and_padding(ends: Ends, role: Role, auth: str, c
     assert f"authentication of '{THEIR_NAME}' (myself) with {called}" in ends.said_charon()
 
 
+@roles
+def test_a_peer_that_takes_pss_alone(ends: Ends, role: Role) -> None:
+    """As responder we pad as it does; as initiator we try the other way after we were refused."""
+    ends.certify("rsa2048")
+    ends.settings(rsa_pss=True)
+    pss = {"auth": "ike:rsa/pss-sha256"}
+    ends.up(role, tunnel=signing(local=pss, remote=pss))
+    assert f"authentication of '{OUR_NAME}' with RSA_EMSA_PSS_SHA2_256" in ends.said_charon()
+
+
 @pytest.mark.parametrize(("auth", "called"), [
     ("rsa-sha384", "RSA_EMSA_PKCS1_SHA2_384"), ("rsa-sha512", "RSA_EMSA_PKCS1_SHA2_512"),
 ])  # fmt: skip

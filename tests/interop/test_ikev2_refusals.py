@@ -37,7 +37,7 @@ def test_a_certificate_that_must_not_be_believed(ends: Ends, role: Role, what: s
     tunnel = signing(local={"certs": "them.crt"}, send_cert="never" if what == "none" else "ifasked")
     line = ends.refused(role, words, tunnel=tunnel)
     assert f"{THEM} (fqdn {THEIR_NAME}) has not proved who it is" in line
-    assert "by /etc/iked.conf: 2 and the ca, crls and pubkeys in /etc/iked" in line
+    assert "by /etc/iked.conf: 1 and the ca, crls and pubkeys in /etc/iked" in line
 
 
 @roles
@@ -51,7 +51,7 @@ def test_another_identity_than_the_expected(ends: Ends, role: Role) -> None:
     else:
         line = ends.refused(role, "calls itself", rules)
         assert f"{THEM} calls itself fqdn {THEIR_NAME}" in line
-        assert f"write `dstid {THEIR_NAME}` at /etc/iked.conf: 2" in line
+        assert f"write `dstid {THEIR_NAME}` at /etc/iked.conf: 1" in line
 
 
 @roles
@@ -62,7 +62,7 @@ def test_the_peer_does_not_believe_us(ends: Ends, role: Role) -> None:
     words = "refuses our authentication" if role == "initiator" else "does not believe that we are"
     line = ends.refused(role, words)
     assert f"fqdn {OUR_NAME}" in line
-    assert "compare the certificates at /etc/iked.conf: 2" in line
+    assert "compare the certificates at /etc/iked.conf: 1" in line
 
 
 @roles
@@ -79,7 +79,7 @@ def test_a_signature_of_another_kind_than_the_word_says(ends: Ends, role: Role) 
     ends.certify_us("ecdsa256")
     ends.certify_them("ecdsa384")
     line = ends.refused(role, "authenticates itself with", policy(role, auth="ecdsa256"))
-    assert "a signature (`ecdsa384`), expected a signature (`ecdsa256`); write `ecdsa384` at /etc/iked.conf: 2" in line
+    assert "a signature (`ecdsa384`), expected a signature (`ecdsa256`); write `ecdsa384` at /etc/iked.conf: 1" in line
 
 
 @roles
