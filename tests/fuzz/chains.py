@@ -9,11 +9,12 @@ from random import Random
 from octets import EDGES, mangle
 
 from secd.ike.wire import vendorids
+from secd.ike.wire.attributes import Attribute
 from secd.ike.wire.cursor import Reader, WireError
 from secd.ike.wire.iana import NotifyType, PayloadType
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import DeletePayload, IDPayload, NotificationPayload
-from secd.ike.wire.sa import Attribute, Proposal, SAPayload, Transform
+from secd.ike.wire.sa import Proposal, SAPayload, Transform
 
 Chain = list[tuple[int, bytes]]
 

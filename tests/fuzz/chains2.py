@@ -9,6 +9,7 @@ from random import Random
 from chains import Chain, Names
 from octets import EDGES, mangle
 
+from secd.ike.wire.attributes import Attribute
 from secd.ike.wire.cursor import Reader, WireError
 from secd.ike.wire.iana import Group
 from secd.ike.wire.ikev2.config import ConfigAttribute, ConfigPayload
@@ -16,7 +17,7 @@ from secd.ike.wire.ikev2.iana import NotifyType, PayloadType
 from secd.ike.wire.ikev2.message import Chain as Parsed
 from secd.ike.wire.ikev2.notify import NotifyPayload
 from secd.ike.wire.ikev2.payloads import AuthPayload, CertPayload, DeletePayload, IDiPayload, KEPayload
-from secd.ike.wire.ikev2.sa import Attribute, Proposal, SAPayload, Transform
+from secd.ike.wire.ikev2.sa import Proposal, SAPayload, Transform
 
 NOTIFICATIONS = tuple(int(each) for each in NotifyType)
 #: Those that change something, which are drawn more often.

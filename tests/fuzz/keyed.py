@@ -46,8 +46,9 @@ from secd.ike.connection import (
 from secd.ike.contract import Send
 from secd.ike.v1.state import AnswerSent
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.iana import ExchangeType, Flag, PayloadType
-from secd.ike.wire.isakmp import HEADER_OCTETS, Header, major_version, parse_header, parse_payloads
+from secd.ike.wire.isakmp import Header, major_version, parse_header, parse_payloads
 from secd.sadb.messages import Identity, NewMapping
 
 #: Virtual seconds in which a tunnel has to be up again, with everything that was forged timed out first.

@@ -23,8 +23,9 @@ from secd.ike.contract import Send
 from secd.ike.v2 import exchange
 from secd.ike.v2.context import Session
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.ikev2.iana import ExchangeType, Flag, PayloadType
-from secd.ike.wire.ikev2.message import HEADER_OCTETS, Header, parse_header, parse_payloads
+from secd.ike.wire.ikev2.message import Header, parse_header, parse_payloads
 
 CAROL = "203.0.113.50"
 PROVIDED = (("address", "10.9.0.7"), ("netmask", "255.255.255.0"), ("name-server", "10.9.0.1"))

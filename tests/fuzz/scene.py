@@ -32,8 +32,9 @@ from secd.ike.v1.state import (
     ProposalSent,
 )
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.iana import ExchangeType, Flag, PayloadType
-from secd.ike.wire.isakmp import HEADER_OCTETS, Header, encode_with_body, parse_header
+from secd.ike.wire.isakmp import Header, encode_with_body, parse_header
 from secd.ike.wire.payloads import IDPayload
 from secd.sadb.messages import MAX_CHECKPOINT, Datagram
 

@@ -18,8 +18,9 @@ from secd.ike.v2 import exchange, proof
 from secd.ike.v2.context import Message, Session
 from secd.ike.v2.state import AuthSent, Between, Established, InitAnswered, Starting
 from secd.ike.wire.cursor import Reader, WireError
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.ikev2.iana import PayloadType
-from secd.ike.wire.ikev2.message import HEADER_OCTETS, Header, parse_header, parse_payloads
+from secd.ike.wire.ikev2.message import Header, parse_header, parse_payloads
 from secd.ike.wire.ikev2.payloads import IDiPayload, IDrPayload
 from secd.sadb.messages import MAX_CHECKPOINT, Datagram
 

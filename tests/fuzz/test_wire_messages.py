@@ -16,18 +16,12 @@ from hypothesis import strategies as st
 from secd.ike.crypto import ikev1
 from secd.ike.crypto.ciphers import cipher_named
 from secd.ike.crypto.hashes import hash_named
+from secd.ike.wire.attributes import Attribute
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.iana import NotifyType, PayloadType
-from secd.ike.wire.isakmp import (
-    HEADER_OCTETS,
-    Chain,
-    Header,
-    encode_message,
-    encode_payloads,
-    major_version,
-    parse_header,
-    parse_payloads,
-)
+from secd.ike.wire.isakmp import Chain, Header, encode_message, major_version, parse_header, parse_payloads
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import (
     CertPayload,
@@ -43,7 +37,7 @@ from secd.ike.wire.payloads import (
     NotificationPayload,
     VendorIDPayload,
 )
-from secd.ike.wire.sa import Attribute, Proposal, SAPayload, Transform
+from secd.ike.wire.sa import Proposal, SAPayload, Transform
 from secd.ike.wire.vendorids import vendor_id_name
 
 U8 = st.integers(0, 0xFF)

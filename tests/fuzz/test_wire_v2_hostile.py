@@ -18,21 +18,15 @@ from ikev2_recordings import PATHS, Message, Recording
 from secd.ike.crypto.errors import NotAuthentic
 from secd.ike.crypto.ikev2_ciphers import MESSAGE_CIPHERS, DirectionKeys, MessageCipher
 from secd.ike.crypto.ikev2_messages import Fragment, Opened, Reassembly, open_message, seal_fragments, seal_message
+from secd.ike.wire.attributes import Attribute
+from secd.ike.wire.chain import encode_payloads, first_type
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.distinguished_names import name_from_text, name_to_text, same_name
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.ikev2 import notify
 from secd.ike.wire.ikev2.config import ConfigAttribute, ConfigPayload
 from secd.ike.wire.ikev2.iana import NotifyType, PayloadType
-from secd.ike.wire.ikev2.message import (
-    HEADER_OCTETS,
-    Chain,
-    Header,
-    encode_message,
-    encode_payloads,
-    first_type,
-    parse_header,
-    parse_payloads,
-)
+from secd.ike.wire.ikev2.message import Chain, Header, encode_message, parse_header, parse_payloads
 from secd.ike.wire.ikev2.notify import NotifyPayload
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import (
@@ -48,7 +42,7 @@ from secd.ike.wire.ikev2.payloads import (
     VendorIDPayload,
 )
 from secd.ike.wire.ikev2.protected import find_protected
-from secd.ike.wire.ikev2.sa import Attribute, Proposal, SAPayload, Transform
+from secd.ike.wire.ikev2.sa import Proposal, SAPayload, Transform
 from secd.ike.wire.ikev2.ts import OpaqueSelector, TrafficSelector, TSiPayload, TSrPayload
 
 U8 = st.integers(0, 0xFF)

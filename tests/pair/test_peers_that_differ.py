@@ -13,8 +13,10 @@ from secd.ike.crypto.ikev1 import hash_2
 from secd.ike.v1 import children, quick_mode
 from secd.ike.v1.context import Context, Session
 from secd.ike.wire import isakmp
+from secd.ike.wire.attributes import Attribute, attribute
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.iana import ExchangeType, Flag, IdType, IpsecAttribute, LifeType, NotifyType, ProtocolId
-from secd.ike.wire.isakmp import Header, encode_message, encode_payloads
+from secd.ike.wire.isakmp import Header, encode_message
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import (
     DeletePayload,
@@ -24,7 +26,7 @@ from secd.ike.wire.payloads import (
     UnknownPayload,
     VendorIDPayload,
 )
-from secd.ike.wire.sa import Attribute, SAPayload, attribute
+from secd.ike.wire.sa import SAPayload
 from secd.sadb.messages import Datagram
 
 

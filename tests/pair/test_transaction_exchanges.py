@@ -8,10 +8,11 @@ from tests.pair.network import ALICE, BOB, Network, Node, pair, start, traffic
 from secd.ike.crypto.ikev1 import hash_1
 from secd.ike.proposals import offer1
 from secd.ike.v1.context import Session
+from secd.ike.wire.attributes import Attribute
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.iana import AuthenticationMethod, ConfigType, ExchangeType, NotifyType
-from secd.ike.wire.isakmp import Header, encode_message, encode_payloads, parse_payloads
+from secd.ike.wire.isakmp import Header, encode_message, parse_payloads
 from secd.ike.wire.payloads import ConfigurationPayload, HashPayload, NotificationPayload
-from secd.ike.wire.sa import Attribute
 from secd.sadb.messages import Datagram
 
 USER_NAME, ADDRESS = 16521, 1  # XAUTH's, and mode config's

@@ -17,8 +17,9 @@ from secd.ike.crypto import ikev2
 from secd.ike.crypto.ikev2_ciphers import DirectionKeys, MessageCipher, message_cipher_numbered
 from secd.ike.crypto.ikev2_messages import Fragment, Opened, Reassembly, open_message
 from secd.ike.crypto.prfs import Prf, prf_numbered
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.ikev2.iana import ExchangeType, ProtocolId, TransformType
-from secd.ike.wire.ikev2.message import HEADER_OCTETS, Chain, Header, parse_header, parse_payloads
+from secd.ike.wire.ikev2.message import Chain, Header, parse_header, parse_payloads
 from secd.ike.wire.ikev2.payloads import KEPayload, NoncePayload
 from secd.ike.wire.ikev2.sa import Proposal, SAPayload
 

@@ -27,9 +27,11 @@ from secd.ike.crypto.ikev2_messages import (
     seal_message,
 )
 from secd.ike.crypto.prfs import PRFS, prf_named, prf_numbered
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.ikev2.iana import Encr, ExchangeType, Flag, Integ, NotifyType, PayloadType
-from secd.ike.wire.ikev2.message import HEADER_OCTETS, Header, encode_message, encode_payloads, parse_header
+from secd.ike.wire.ikev2.message import Header, encode_message, parse_header
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import NoncePayload, VendorIDPayload
 from secd.sadb.messages import AUTH_KEY_OCTETS, ENCRYPTION_KEY_OCTETS

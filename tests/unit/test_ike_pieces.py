@@ -27,10 +27,11 @@ from secd.ike.timers import Timers
 from secd.ike.tunnel import LONGEST_PAUSE, Tunnel, fingerprint, origin_for
 from secd.ike.v1 import offers
 from secd.ike.v2 import explain as explain_v2
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.cursor import Reader, WireError
 from secd.ike.wire.distinguished_names import name_from_text
 from secd.ike.wire.iana import EncapsulationMode, IdType
-from secd.ike.wire.isakmp import encode_payloads, parse_payloads
+from secd.ike.wire.isakmp import parse_payloads
 from secd.ike.wire.payloads import IDPayload
 from secd.ike.wire.sa import SAPayload
 from secd.ike.world import BURST, REFILL, World

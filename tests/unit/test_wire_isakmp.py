@@ -6,19 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from secd.ike.wire.chain import MAX_PAYLOADS, encode_payloads
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.iana import ExchangeType, Flag, NotifyType, PayloadType
-from secd.ike.wire.isakmp import (
-    HEADER_OCTETS,
-    MAX_PAYLOADS,
-    Header,
-    encode_message,
-    encode_payloads,
-    encode_with_body,
-    major_version,
-    parse_header,
-    parse_payloads,
-)
+from secd.ike.wire.isakmp import Header, encode_message, encode_with_body, major_version, parse_header, parse_payloads
 from secd.ike.wire.payloads import HashPayload, KEPayload, NoncePayload, VendorIDPayload
 
 HEADER = Header(b"initiato", b"responde", ExchangeType.QUICK, Flag.ENCRYPTION, 0xDEADBEEF)

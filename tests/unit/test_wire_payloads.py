@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from secd.ike.wire.attributes import MAX_ATTRIBUTES, Attribute, attribute
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import (
     AuthenticationMethod,
@@ -17,7 +19,7 @@ from secd.ike.wire.iana import (
     ProtocolId,
     name_of,
 )
-from secd.ike.wire.isakmp import encode_payloads, parse_payloads
+from secd.ike.wire.isakmp import parse_payloads
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import (
     CertPayload,
@@ -36,15 +38,7 @@ from secd.ike.wire.payloads import (
     UnknownPayload,
     VendorIDPayload,
 )
-from secd.ike.wire.sa import (
-    MAX_ATTRIBUTES,
-    MAX_PROPOSALS,
-    Attribute,
-    Proposal,
-    SAPayload,
-    Transform,
-    attribute,
-)
+from secd.ike.wire.sa import MAX_PROPOSALS, Proposal, SAPayload, Transform
 
 SA = SAPayload(
     (

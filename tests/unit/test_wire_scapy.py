@@ -10,6 +10,9 @@ import pytest
 from scapy.layers import isakmp as scapy
 
 from secd.ike.wire import iana
+from secd.ike.wire.attributes import attribute
+from secd.ike.wire.chain import encode_payloads
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.iana import (
     AuthenticationMethod,
     EncryptionAlgorithm,
@@ -22,7 +25,7 @@ from secd.ike.wire.iana import (
     PayloadType,
     ProtocolId,
 )
-from secd.ike.wire.isakmp import HEADER_OCTETS, Header, encode_message, encode_payloads, parse_header, parse_payloads
+from secd.ike.wire.isakmp import Header, encode_message, parse_header, parse_payloads
 from secd.ike.wire.payloads import (
     DeletePayload,
     HashPayload,
@@ -33,7 +36,7 @@ from secd.ike.wire.payloads import (
     SignaturePayload,
     VendorIDPayload,
 )
-from secd.ike.wire.sa import Proposal, SAPayload, Transform, attribute
+from secd.ike.wire.sa import Proposal, SAPayload, Transform
 
 HEADER = Header(b"initiato", b"responde", ExchangeType.IDENTITY_PROTECTION)
 

@@ -6,18 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from secd.ike.wire.chain import MAX_PAYLOADS, encode_payloads, first_type
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.ikev2.iana import ExchangeType, Flag, NotifyType, PayloadType
-from secd.ike.wire.ikev2.message import (
-    HEADER_OCTETS,
-    MAX_PAYLOADS,
-    Header,
-    encode_message,
-    encode_payloads,
-    first_type,
-    parse_header,
-    parse_payloads,
-)
+from secd.ike.wire.ikev2.message import Header, encode_message, parse_header, parse_payloads
 from secd.ike.wire.ikev2.notify import NotifyPayload
 from secd.ike.wire.ikev2.payloads import KEPayload, NoncePayload, UnknownPayload, VendorIDPayload
 from secd.ike.wire.ikev2.protected import MAX_FRAGMENTS, find_protected

@@ -6,6 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
+from secd.ike.wire.attributes import Attribute
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.ikev2.config import ConfigAttribute, ConfigPayload
 from secd.ike.wire.ikev2.iana import (
@@ -23,7 +25,7 @@ from secd.ike.wire.ikev2.iana import (
     TransformType,
 )
 from secd.ike.wire.ikev2.iana import ConfigAttribute as Attr
-from secd.ike.wire.ikev2.message import encode_payloads, parse_payloads
+from secd.ike.wire.ikev2.message import parse_payloads
 from secd.ike.wire.ikev2.notify import NotifyPayload
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import (
@@ -38,7 +40,7 @@ from secd.ike.wire.ikev2.payloads import (
     NoncePayload,
     VendorIDPayload,
 )
-from secd.ike.wire.ikev2.sa import MAX_ATTRIBUTES, MAX_PROPOSALS, Attribute, Proposal, SAPayload, Transform, transform
+from secd.ike.wire.ikev2.sa import MAX_ATTRIBUTES, MAX_PROPOSALS, Proposal, SAPayload, Transform, transform
 from secd.ike.wire.ikev2.ts import OpaqueSelector, TrafficSelector, TSiPayload, TSrPayload, any_selector
 
 OFFER = SAPayload(

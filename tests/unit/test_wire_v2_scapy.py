@@ -10,11 +10,12 @@ import pytest
 from ikev2_recordings import PATHS, Recording
 from scapy.contrib import ikev2 as scapy
 
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.iana import Group
 from secd.ike.wire.ikev2 import iana
 from secd.ike.wire.ikev2.config import ConfigAttribute, ConfigPayload
 from secd.ike.wire.ikev2.iana import ExchangeType, Flag, NotifyType, ProtocolId, TransformType
-from secd.ike.wire.ikev2.message import HEADER_OCTETS, Header, encode_message, parse_header, parse_payloads
+from secd.ike.wire.ikev2.message import Header, encode_message, parse_header, parse_payloads
 from secd.ike.wire.ikev2.notify import NotifyPayload, Redirect
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import (

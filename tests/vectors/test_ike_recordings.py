@@ -24,16 +24,10 @@ from secd.ike.crypto.hashes import Hash, hash_numbered
 from secd.ike.crypto.ikev1 import CbcState
 from secd.ike.crypto.signatures import verify_hash
 from secd.ike.wire import vendorids
+from secd.ike.wire.chain import encode_payloads
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.iana import AuthenticationMethod, ExchangeType, IpsecAttribute, IsakmpAttribute, ProtocolId
-from secd.ike.wire.isakmp import (
-    HEADER_OCTETS,
-    Chain,
-    Header,
-    encode_payloads,
-    encode_with_body,
-    parse_header,
-    parse_payloads,
-)
+from secd.ike.wire.isakmp import Chain, Header, encode_with_body, parse_header, parse_payloads
 from secd.ike.wire.payloads import (
     CertPayload,
     DeletePayload,

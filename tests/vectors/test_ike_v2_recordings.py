@@ -19,9 +19,10 @@ from secd.ike.crypto.errors import InvalidSignature
 from secd.ike.crypto.groups import group_numbered
 from secd.ike.crypto.ikev2_esp import ChildAlgorithm, child_algorithm_numbered
 from secd.ike.crypto.ikev2_messages import int_auth_octets, seal_fragments, seal_message
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.ikev2 import notify
 from secd.ike.wire.ikev2.iana import AuthMethod, ExchangeType, NotifyType, ProtocolId, TransformType
-from secd.ike.wire.ikev2.message import encode_message, encode_payloads, parse_header
+from secd.ike.wire.ikev2.message import encode_message, parse_header
 from secd.ike.wire.ikev2.payloads import (
     AuthPayload,
     CertPayload,

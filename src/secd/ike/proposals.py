@@ -24,6 +24,7 @@ from secd.ike.crypto.errors import UnsupportedAlgorithm
 from secd.ike.crypto.esp import EspAlgorithm, esp_algorithm
 from secd.ike.crypto.groups import GROUPS
 from secd.ike.crypto.hashes import HASHES
+from secd.ike.wire.attributes import Attribute, attribute, parse_attributes
 from secd.ike.wire.cursor import Reader
 from secd.ike.wire.iana import (
     AuthenticationMethod,
@@ -34,7 +35,7 @@ from secd.ike.wire.iana import (
     LifeType,
     ProtocolId,
 )
-from secd.ike.wire.sa import Attribute, Proposal, SAPayload, Transform, attribute, parse_attributes
+from secd.ike.wire.sa import Proposal, SAPayload, Transform
 
 T = TypeVar("T")
 Exchange = Literal["main", "aggressive"]

@@ -11,17 +11,11 @@ from dataclasses import dataclass, field, replace
 
 from secd.ike.crypto.errors import NotAuthentic
 from secd.ike.crypto.ikev2_ciphers import DirectionKeys, MessageCipher
+from secd.ike.wire.chain import GENERIC_OCTETS, encode_payloads, first_type
 from secd.ike.wire.cursor import WireError, Writer
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.ikev2.iana import PayloadType
-from secd.ike.wire.ikev2.message import (
-    GENERIC_OCTETS,
-    HEADER_OCTETS,
-    Chain,
-    Header,
-    encode_payloads,
-    first_type,
-    parse_payloads,
-)
+from secd.ike.wire.ikev2.message import Chain, Header, parse_payloads
 from secd.ike.wire.ikev2.payload import Payload, malformed
 from secd.ike.wire.ikev2.protected import FRAGMENT_OCTETS, MAX_FRAGMENTS, Protected, find_protected
 

@@ -11,17 +11,11 @@ from secd.ike.crypto.hashes import Hash, hash_named
 from secd.ike.crypto.ikev1 import CbcState, hash_1
 from secd.ike.proposals import Exchange, Suite
 from secd.ike.v1.state import Child, Established, IsakmpSA, Keys, OfferTaken
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.iana import ExchangeType, Flag
-from secd.ike.wire.isakmp import (
-    HEADER_OCTETS,
-    Chain,
-    Header,
-    encode_message,
-    encode_payloads,
-    encode_with_body,
-    parse_payloads,
-)
+from secd.ike.wire.isakmp import Chain, Header, encode_message, encode_with_body, parse_payloads
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import HashPayload
 from secd.ike.world import World

@@ -32,9 +32,10 @@ from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, quick_offers
 from secd.ike.v1.context import Context, Message, Session
 from secd.ike.v1.state import AnswerSent, Child, ConfirmationSent, Finished, ProposalSent, QuickMode
+from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import EncapsulationMode, ExchangeType, NotifyType, ProtocolId
-from secd.ike.wire.isakmp import Chain, encode_payloads
+from secd.ike.wire.isakmp import Chain
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import HashPayload, IDPayload, KEPayload, NoncePayload, NotificationPayload
 from secd.ike.wire.sa import SAPayload

@@ -7,11 +7,12 @@ from secd.ike.proposals import EspSuite
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1.context import Context, Session, Told
 from secd.ike.v1.state import ProposalSent
+from secd.ike.wire.attributes import attribute, write_attributes
 from secd.ike.wire.cursor import WireError, Writer
 from secd.ike.wire.iana import EncapsulationMode, IpsecAttribute, LifeType, NotifyType, ProtocolId
 from secd.ike.wire.isakmp import Chain
 from secd.ike.wire.payloads import IDPayload, NotificationPayload
-from secd.ike.wire.sa import SAPayload, attribute, write_attributes
+from secd.ike.wire.sa import SAPayload
 
 
 def check_selectors(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain) -> None:

@@ -17,7 +17,8 @@ from secd.ike.v2.inner import Inner
 from secd.ike.v2.state import Child, Established, IkeSA
 from secd.ike.v2.suites import IkeSuite
 from secd.ike.wire.cursor import WireError
-from secd.ike.wire.ikev2.message import HEADER_OCTETS, NO_SPI, Chain, Header, parse_payloads
+from secd.ike.wire.header import HEADER_OCTETS
+from secd.ike.wire.ikev2.message import NO_SPI, Chain, Header, parse_payloads
 from secd.ike.world import World
 
 #: Beginning of the ids of checkpoints made here; a change of their form changes it.

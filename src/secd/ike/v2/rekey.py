@@ -41,8 +41,9 @@ from secd.ike.v2.state import (
 )
 from secd.ike.v2.suites import Choice, IkeSuite
 from secd.ike.wire.cursor import WireError
+from secd.ike.wire.header import SPI_OCTETS
 from secd.ike.wire.ikev2.iana import ExchangeType, NotifyType, ProtocolId, TransformType
-from secd.ike.wire.ikev2.message import NO_SPI, SPI_OCTETS, Chain
+from secd.ike.wire.ikev2.message import NO_SPI, Chain
 from secd.ike.wire.ikev2.notify import NotifyPayload, group_data, parse_group
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import KEPayload, NoncePayload

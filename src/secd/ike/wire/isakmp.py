@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ClassVar
 
-from secd.ike.wire.cursor import Reader, WireError, Writer
+from secd.ike.wire.chain import GENERIC_OCTETS, PayloadChain, encode_payloads, first_type, walk, whole
+from secd.ike.wire.cursor import Reader
+from secd.ike.wire.header import HEADER_OCTETS, SPI_OCTETS, Fields
 from secd.ike.wire.iana import ExchangeType, Flag, NotifyType, PayloadType, name_of
 from secd.ike.wire.payload import Payload
 from secd.ike.wire.payloads import (
@@ -28,15 +30,8 @@ from secd.ike.wire.payloads import (
 )
 from secd.ike.wire.sa import SAPayload
 
-HEADER_OCTETS = 28
-COOKIE_OCTETS = 8
-NO_COOKIE = bytes(COOKIE_OCTETS)
-MAX_PAYLOADS = 64
+NO_COOKIE = bytes(SPI_OCTETS)
 MAX_CLEAR_PADDING = 3  # octets
-NONCE_OCTETS = range(8, 257)  # RFC 2409 §5
-
-_GENERIC_OCTETS = 4
-_P = TypeVar("_P", bound=Payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +55,23 @@ class Header:
 
     def encode(self) -> bytes:
         """The 28 octets of the header."""
-        if len(self.initiator_cookie) != COOKIE_OCTETS or len(self.responder_cookie) != COOKIE_OCTETS:
+        if len(self.initiator_cookie) != SPI_OCTETS or len(self.responder_cookie) != SPI_OCTETS:
             raise ValueError("a cookie has 8 octets")
-        writer = Writer().put(self.initiator_cookie).put(self.responder_cookie)
-        writer.u8(self.next_payload).u8(self.major << 4 | self.minor).u8(self.exchange).u8(self.flags)
-        return writer.u32(self.message_id).u32(self.length).getvalue()
+        cookies, version = (self.initiator_cookie, self.responder_cookie), self.major << 4 | self.minor
+        rest = self.exchange, self.flags, self.message_id, self.length
+        return Fields(*cookies, self.next_payload, version, *rest).encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """The payloads of a message, in order.
+class Chain(PayloadChain):
+    """The payloads of a message, in order; padding is not among their octets.
 
-    `octets` are the payloads with their generic headers as received, without padding; `after_first` those behind the
-    first payload, which is what HASH(1) and HASH(2) cover (RFC 2409 §5.5).
+    `after_first` are the octets behind the first payload, which is what HASH(1) and HASH(2) cover (RFC 2409 §5.5).
     """
 
-    payloads: tuple[Payload, ...]
-    octets: bytes
+    FAULT: ClassVar[NotifyType] = NotifyType.PAYLOAD_MALFORMED
+
     after_first: bytes
-
-    def all(self, kind: type[_P]) -> tuple[_P, ...]:
-        """Every payload of `kind`."""
-        return tuple(each for each in self.payloads if isinstance(each, kind))
-
-    def find(self, kind: type[_P]) -> _P | None:
-        """The only payload of `kind`, or None; several are an error."""
-        found = self.all(kind)
-        if len(found) > 1:
-            raise WireError(f"{len(found)} {kind.TYPE.name} payloads, expected one at most")
-        return found[0] if found else None
-
-    def one(self, kind: type[_P]) -> _P:
-        """The only payload of `kind`; none or several are an error."""
-        found = self.find(kind)
-        if found is None:
-            raise WireError(f"no {kind.TYPE.name} payload")
-        return found
 
 
 def major_version(data: bytes) -> int | None:
@@ -106,25 +82,19 @@ def major_version(data: bytes) -> int | None:
 def parse_header(data: bytes) -> Header:
     """Read the header of the datagram `data`, whose length must be the one that the header tells."""
     reader = Reader(data, "ISAKMP header")
-    initiator_cookie = reader.take(COOKIE_OCTETS, "initiator cookie")
-    responder_cookie = reader.take(COOKIE_OCTETS, "responder cookie")
-    next_payload = reader.u8("next payload")
-    version = reader.u8("version")
-    exchange = reader.u8("exchange type")
-    flags = reader.u8("flags")
-    message_id = reader.u32("message id")
-    length = reader.u32("length")
-    major, minor = version >> 4, version & 0x0F
+    fields = Fields.read(reader, "initiator cookie", "responder cookie")
+    major, minor = fields.version >> 4, fields.version & 0x0F
     if major != 1:
         raise reader.error(f"version {major}.{minor}, expected 1.0", NotifyType.INVALID_MAJOR_VERSION)
-    if exchange not in ExchangeType.__members__.values():
-        raise reader.error(f"exchange type {exchange}", NotifyType.INVALID_EXCHANGE_TYPE)
-    if length != len(data):
-        problem = f"length {length}, but the datagram has {len(data)} octets"
+    if fields.exchange not in ExchangeType.__members__.values():
+        raise reader.error(f"exchange type {fields.exchange}", NotifyType.INVALID_EXCHANGE_TYPE)
+    if fields.length != len(data):
+        problem = f"length {fields.length}, but the datagram has {len(data)} octets"
         raise reader.error(problem, NotifyType.UNEQUAL_PAYLOAD_LENGTHS)
-    if initiator_cookie == NO_COOKIE:
+    if fields.first == NO_COOKIE:
         raise reader.error("the initiator cookie is zero", NotifyType.INVALID_COOKIE)
-    return Header(initiator_cookie, responder_cookie, exchange, flags, message_id, next_payload, length, major, minor)
+    rest = fields.message_id, fields.next_payload, fields.length
+    return Header(fields.first, fields.second, fields.exchange, fields.flags, *rest, major, minor)
 
 
 def parse_payloads(first: int, body: bytes, *, padded: bool = False) -> Chain:
@@ -137,11 +107,7 @@ def parse_payloads(first: int, body: bytes, *, padded: bool = False) -> Chain:
     reader = Reader(body, "message body")
     payloads: list[Payload] = []
     after_first = 0
-    following = first
-    while following != PayloadType.NONE:
-        if len(payloads) == MAX_PAYLOADS:
-            raise reader.error(f"more than {MAX_PAYLOADS} payloads")
-        following, payload = _parse_payload(reader, following)
+    for payload in walk(reader, first, _parse_payload):
         payloads.append(payload)
         if len(payloads) == 1:
             after_first = reader.offset
@@ -152,19 +118,9 @@ def parse_payloads(first: int, body: bytes, *, padded: bool = False) -> Chain:
     return Chain(tuple(payloads), body[:end], body[after_first:end])
 
 
-def encode_payloads(payloads: Sequence[Payload]) -> bytes:
-    """The chain of payloads; its first one's type belongs into the header."""
-    writer = Writer()
-    for index, payload in enumerate(payloads, 1):
-        body = payload.body
-        following = payloads[index].type if index < len(payloads) else PayloadType.NONE
-        writer.u8(following).u8(0).u16(_GENERIC_OCTETS + len(body)).put(body)
-    return writer.getvalue()
-
-
 def encode_message(header: Header, payloads: Sequence[Payload]) -> bytes:
     """A message in clear."""
-    return encode_with_body(header, payloads[0].type if payloads else PayloadType.NONE, encode_payloads(payloads))
+    return encode_with_body(header, first_type(payloads), encode_payloads(payloads))
 
 
 def encode_with_body(header: Header, first: int, body: bytes) -> bytes:
@@ -177,22 +133,12 @@ def _parse_payload(reader: Reader, type_: int) -> tuple[int, Payload]:
     following = reader.u8(f"{what}: next payload")
     if reader.u8(f"{what}: reserved"):
         raise reader.error(f"{what}: the reserved octet is not zero")  # RFC 2408 §5.3
-    body = reader.sub(reader.u16(f"{what}: length") - _GENERIC_OCTETS, what)
-    raw = body.peek()
-    payload = _PARSERS[type_](body) if type_ in _PARSERS else UnknownPayload(type_, body.rest())
-    body.finish()
-    object.__setattr__(payload, "raw", raw)  # the only place where a payload gets it
-    return following, payload
+    body = reader.sub(reader.u16(f"{what}: length") - GENERIC_OCTETS, what)
+    return following, whole(body, _PARSERS.get(type_, lambda rest: UnknownPayload(type_, rest.rest())))
 
 
 def _misplaced(reader: Reader) -> Payload:
     raise reader.error("stands outside of an SA payload", NotifyType.INVALID_PAYLOAD_TYPE)
-
-
-def _nonce(reader: Reader) -> Payload:
-    if reader.remaining not in NONCE_OCTETS:
-        raise reader.error(f"{reader.remaining} octets, expected 8 to 256")
-    return NoncePayload(reader.rest())
 
 
 def _nat_oa(reader: Reader, *, draft: bool = False) -> Payload:
@@ -205,20 +151,20 @@ _PARSERS: dict[int, Callable[[Reader], Payload]] = {
     PayloadType.SA: SAPayload.parse,
     PayloadType.P: _misplaced,
     PayloadType.T: _misplaced,
-    PayloadType.KE: lambda reader: KEPayload(reader.rest()),
+    PayloadType.KE: KEPayload.parse,
     PayloadType.ID: IDPayload.parse,
-    PayloadType.CERT: lambda reader: CertPayload(reader.u8("encoding"), reader.rest()),
-    PayloadType.CR: lambda reader: CertReqPayload(reader.u8("encoding"), reader.rest()),
-    PayloadType.HASH: lambda reader: HashPayload(reader.rest()),
-    PayloadType.SIG: lambda reader: SignaturePayload(reader.rest()),
-    PayloadType.NONCE: _nonce,
+    PayloadType.CERT: CertPayload.parse,
+    PayloadType.CR: CertReqPayload.parse,
+    PayloadType.HASH: HashPayload.parse,
+    PayloadType.SIG: SignaturePayload.parse,
+    PayloadType.NONCE: NoncePayload.parse,
     PayloadType.N: NotificationPayload.parse,
     PayloadType.D: DeletePayload.parse,
-    PayloadType.VID: lambda reader: VendorIDPayload(reader.rest()),
+    PayloadType.VID: VendorIDPayload.parse,
     PayloadType.ATTRIBUTES: ConfigurationPayload.parse,
-    PayloadType.NAT_D: lambda reader: NatDPayload(reader.rest()),
+    PayloadType.NAT_D: NatDPayload.parse,
     PayloadType.NAT_OA: _nat_oa,
     PayloadType.NAT_D_DRAFT: lambda reader: NatDPayload(reader.rest(), draft=True),
     PayloadType.NAT_OA_DRAFT: lambda reader: _nat_oa(reader, draft=True),
-    PayloadType.FRAGMENT: lambda reader: FragmentPayload(reader.rest()),
+    PayloadType.FRAGMENT: FragmentPayload.parse,
 }

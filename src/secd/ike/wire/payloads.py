@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from secd.ike.wire.attributes import Attribute, parse_attributes, write_attributes
 from secd.ike.wire.cursor import Reader, Writer
 from secd.ike.wire.iana import Doi, IdType, NotifyType, PayloadType
-from secd.ike.wire.payload import Payload
-from secd.ike.wire.sa import Attribute, parse_attributes, write_attributes
-
-MAX_SPIS = 256  # of one delete payload
+from secd.ike.wire.payload import Encoded, Nonce, Opaque, Payload, Unknown, read_spis, write_spis
 
 #: Octets of data of the ID types that have a fixed size.
 _ID_OCTETS = {
@@ -24,79 +22,57 @@ _ID_OCTETS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Opaque(Payload):
-    """A payload whose body is one value."""
-
-    data: bytes
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return self.data
-
-
-@dataclass(frozen=True, slots=True)
-class KEPayload(_Opaque):
+class KEPayload(Opaque):
     """RFC 2408 §3.7: a Diffie-Hellman public value."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.KE
 
 
 @dataclass(frozen=True, slots=True)
-class HashPayload(_Opaque):
+class HashPayload(Opaque):
     """RFC 2408 §3.11."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.HASH
 
 
 @dataclass(frozen=True, slots=True)
-class SignaturePayload(_Opaque):
+class SignaturePayload(Opaque):
     """RFC 2408 §3.12."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.SIG
 
 
 @dataclass(frozen=True, slots=True)
-class NoncePayload(_Opaque):
+class NoncePayload(Nonce):
     """RFC 2408 §3.13; 8 to 256 octets (RFC 2409 §5)."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.NONCE
+    OCTETS: ClassVar[range] = range(8, 257)
 
 
 @dataclass(frozen=True, slots=True)
-class VendorIDPayload(_Opaque):
+class VendorIDPayload(Opaque):
     """RFC 2408 §3.16."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.VID
 
 
 @dataclass(frozen=True, slots=True)
-class FragmentPayload(_Opaque):
+class FragmentPayload(Opaque):
     """A piece of a fragmented message, as Cisco and others send it; we do not announce that we take it."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.FRAGMENT
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownPayload(Payload):
+class UnknownPayload(Unknown):
     """A payload of a type that we have no use for, to be ignored."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.NONE
 
-    number: int
-    data: bytes
-
-    @property
-    def type(self) -> int:
-        """The payload type's number on the wire."""
-        return self.number
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return self.data
-
 
 @dataclass(frozen=True, slots=True)
-class NatDPayload(_Opaque):
+class NatDPayload(Opaque):
     """RFC 3947 §3.2: a hash over cookies, address and port.  `draft`: under the drafts' number."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.NAT_D
@@ -126,7 +102,7 @@ class NatOAPayload(Payload):
 
     def encode_body(self) -> bytes:
         """The payload without its generic header."""
-        return Writer().u8(self.id_type).u8(0).u16(0).put(self.data).getvalue()
+        return Writer().u8(self.id_type).put(bytes(3)).put(self.data).getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,31 +135,17 @@ class IDPayload(Payload):
 
 
 @dataclass(frozen=True, slots=True)
-class CertPayload(Payload):
+class CertPayload(Encoded):
     """RFC 2408 §3.9."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.CERT
 
-    encoding: int
-    data: bytes
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return Writer().u8(self.encoding).put(self.data).getvalue()
-
 
 @dataclass(frozen=True, slots=True)
-class CertReqPayload(Payload):
-    """RFC 2408 §3.10: `authority` is a DER distinguished name, or empty for any."""
+class CertReqPayload(Encoded):
+    """RFC 2408 §3.10: `data` is a DER distinguished name, or empty for any."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.CR
-
-    encoding: int
-    authority: bytes
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return Writer().u8(self.encoding).put(self.authority).getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,24 +188,15 @@ class DeletePayload(Payload):
 
     def encode_body(self) -> bytes:
         """The payload without its generic header."""
-        sizes = {len(spi) for spi in self.spis} or {0}
-        if len(sizes) > 1:
-            raise ValueError("the SPIs of a delete payload have one size")
-        writer = Writer().u32(self.doi).u8(self.protocol).u8(sizes.pop()).u16(len(self.spis))
-        return writer.put(b"".join(self.spis)).getvalue()
+        writer = Writer().u32(self.doi)
+        write_spis(writer, self.protocol, self.spis)
+        return writer.getvalue()
 
     @classmethod
     def parse(cls, reader: Reader) -> DeletePayload:
         """Read a body."""
         doi = reader.u32("DOI")
-        protocol = reader.u8("protocol")
-        spi_size = reader.u8("SPI size")
-        count = reader.u16("number of SPIs")
-        if count > MAX_SPIS:
-            raise reader.error(f"{count} SPIs, {MAX_SPIS} are the most taken")
-        spis = tuple(reader.take(spi_size, "SPI") for _ in range(count))
-        reader.finish()
-        return cls(protocol, spis, doi)
+        return cls(*read_spis(reader), doi)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
+from secd.ike.wire.attributes import Attribute, parse_attributes, write_attributes
+from secd.ike.wire.chain import encode_chain
 from secd.ike.wire.cursor import Reader, Writer
 from secd.ike.wire.iana import Doi, NotifyType, PayloadType, Situation
 from secd.ike.wire.payload import Payload
 
-_T = TypeVar("_T")
-
 MAX_PROPOSALS = 64
 MAX_TRANSFORMS = 255  # of one proposal; its count is one octet
 MAX_TRANSFORMS_IN_ALL = 1024
-MAX_ATTRIBUTES = 32
-
-_BASIC = 0x8000  # the AF bit: the value stands in the length's place
-_LARGEST_NUMBER = 8  # octets; longer values are not taken for numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """A data attribute (RFC 2408 §3.3): an int is written as a basic (TV) one, bytes as a variable (TLV) one."""
-
-    type: int
-    value: int | bytes
-
-    @property
-    def number(self) -> int | None:
-        """The value as a number in either form; None when it is empty or longer than 8 octets."""
-        if isinstance(self.value, int):
-            return self.value
-        return int.from_bytes(self.value, "big") if 0 < len(self.value) <= _LARGEST_NUMBER else None
-
-
-def attribute(type_: int, number: int) -> Attribute:
-    """An attribute that holds `number`: basic where it fits 16 bits, else variable with four octets."""
-    return Attribute(type_, number if number < 1 << 16 else number.to_bytes(4, "big"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +52,7 @@ class SAPayload(Payload):
     def encode_body(self) -> bytes:
         """The payload without its generic header."""
         writer = Writer().u32(self.doi).u32(self.situation)
-        for following, proposal in _linked(self.proposals, PayloadType.P):
-            _write_proposal(writer, following, proposal)
+        writer.put(encode_chain([(PayloadType.P, _encode_proposal(each)) for each in self.proposals]))
         return writer.getvalue()
 
     @classmethod
@@ -91,36 +65,6 @@ class SAPayload(Payload):
         if situation != Situation.SIT_IDENTITY_ONLY:
             raise reader.error(f"situation {situation}, expected 1 (identity only)", NotifyType.SITUATION_NOT_SUPPORTED)
         return cls(_parse_proposals(reader), doi, situation)
-
-
-def parse_attributes(reader: Reader) -> tuple[Attribute, ...]:
-    """Read attributes up to the reader's end."""
-    attributes: list[Attribute] = []
-    while reader.remaining:
-        if len(attributes) == MAX_ATTRIBUTES:
-            raise reader.error(f"more than {MAX_ATTRIBUTES} attributes")
-        type_ = reader.u16("attribute type")
-        value = reader.u16("attribute value or length")
-        if type_ & _BASIC:
-            attributes.append(Attribute(type_ & ~_BASIC, value))
-        else:
-            attributes.append(Attribute(type_, reader.take(value, f"attribute {type_}")))
-    return tuple(attributes)
-
-
-def write_attributes(writer: Writer, attributes: Sequence[Attribute]) -> None:
-    """Append attributes."""
-    for each in attributes:
-        if isinstance(each.value, int):
-            writer.u16(each.type | _BASIC).u16(each.value)
-        else:
-            writer.u16(each.type).u16(len(each.value)).put(each.value)
-
-
-def _linked(items: Sequence[_T], type_: PayloadType) -> Iterator[tuple[int, _T]]:
-    """Each item after the type that its "next payload" field has to name."""
-    for index, item in enumerate(items, 1):
-        yield (type_ if index < len(items) else PayloadType.NONE), item
 
 
 def _parse_proposals(reader: Reader) -> tuple[Proposal, ...]:
@@ -175,11 +119,13 @@ def _substructure(reader: Reader, what: str, own_type: PayloadType) -> tuple[int
     return following, reader.sub(length - 4, what)
 
 
-def _write_proposal(writer: Writer, following: int, proposal: Proposal) -> None:
+def _encode_proposal(proposal: Proposal) -> bytes:
     body = Writer().u8(proposal.number).u8(proposal.protocol).u8(len(proposal.spi)).u8(len(proposal.transforms))
-    body.put(proposal.spi)
-    for after, transform in _linked(proposal.transforms, PayloadType.T):
-        part = Writer().u8(transform.number).u8(transform.id).u16(0)
-        write_attributes(part, transform.attributes)
-        body.u8(after).u8(0).u16(4 + len(part)).put(part.getvalue())
-    writer.u8(following).u8(0).u16(4 + len(body)).put(body.getvalue())
+    transforms = [(PayloadType.T, _encode_transform(each)) for each in proposal.transforms]
+    return body.put(proposal.spi).put(encode_chain(transforms)).getvalue()
+
+
+def _encode_transform(transform: Transform) -> bytes:
+    body = Writer().u8(transform.number).u8(transform.id).u16(0)
+    write_attributes(body, transform.attributes)
+    return body.getvalue()

@@ -1,36 +1,12 @@
-"""What every IKEv2 payload has: a type, a critical bit, a body, and the body as received (RFC 7296 §3.2)."""
+"""What IKEv2 adds to payloads: the notification that tells of a broken rule (RFC 7296 §3.10.1)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import ClassVar
-
 from secd.ike.wire.cursor import WireError
-from secd.ike.wire.ikev2.iana import NotifyType, PayloadType
+from secd.ike.wire.ikev2.iana import NotifyType
+from secd.ike.wire.payload import Payload
 
-
-@dataclass(frozen=True, slots=True)
-class Payload(ABC):
-    """One payload.  `raw` is set by the parser alone, and not taken along by `dataclasses.replace`."""
-
-    TYPE: ClassVar[PayloadType]
-
-    raw: bytes = field(default=b"", init=False, repr=False, compare=False)
-
-    @property
-    def type(self) -> int:
-        """The payload type's number on the wire."""
-        return self.TYPE
-
-    @property
-    def body(self) -> bytes:
-        """The octets after the generic header: those received, where it was received.  This is what AUTH covers."""
-        return self.raw or self.encode_body()
-
-    @abstractmethod
-    def encode_body(self) -> bytes:
-        """Make the octets after the generic header from the fields."""
+__all__ = ["Payload", "malformed"]
 
 
 def malformed(problem: str, notify: NotifyType = NotifyType.INVALID_SYNTAX) -> WireError:

@@ -3,76 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from secd.ike.wire.cursor import Reader, Writer
 from secd.ike.wire.ikev2.iana import IdType, PayloadType
-from secd.ike.wire.ikev2.payload import Payload
+from secd.ike.wire.payload import Encoded, Nonce, Opaque, Payload, Unknown, read_spis, write_spis
 
-NONCE_OCTETS = range(16, 257)  # RFC 7296 §3.9
 AUTHORITY_OCTETS = 20  # SHA-1 of a CA's SubjectPublicKeyInfo
-MAX_SPIS = 256  # of one delete payload
 
 #: Octets of data of the ID types that have a fixed size.
 _ID_OCTETS = {int(IdType.ID_IPV4_ADDR): 4, int(IdType.ID_IPV6_ADDR): 16}
 
 
 @dataclass(frozen=True, slots=True)
-class _Opaque(Payload):
-    """A payload whose body is one value."""
-
-    data: bytes
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return self.data
-
-
-@dataclass(frozen=True, slots=True)
-class NoncePayload(_Opaque):
-    """RFC 7296 §3.9: Ni or Nr."""
+class NoncePayload(Nonce):
+    """Ni or Nr; 16 to 256 octets (RFC 7296 §3.9)."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.NONCE
-
-    @classmethod
-    def parse(cls, reader: Reader) -> NoncePayload:
-        """Read a body of 16 to 256 octets."""
-        if reader.remaining not in NONCE_OCTETS:
-            raise reader.error(f"{reader.remaining} octets, expected 16 to 256")
-        return cls(reader.rest())
+    OCTETS: ClassVar[range] = range(16, 257)
 
 
 @dataclass(frozen=True, slots=True)
-class VendorIDPayload(_Opaque):
+class VendorIDPayload(Opaque):
     """RFC 7296 §3.12."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.V
 
 
 @dataclass(frozen=True, slots=True)
-class EAPPayload(_Opaque):
+class EAPPayload(Opaque):
     """RFC 7296 §3.16: an EAP message, which is not looked into."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.EAP
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownPayload(Payload):
+class UnknownPayload(Unknown):
     """A payload of a type that we have no use for and that is not critical, to be ignored (RFC 7296 §2.5)."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.NONE
-
-    number: int
-    data: bytes
-
-    @property
-    def type(self) -> int:
-        """The payload type's number on the wire."""
-        return self.number
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return self.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +76,16 @@ class IDPayload(Payload):
         """The payload without its generic header."""
         return Writer().u8(self.id_type).put(bytes(3)).put(self.data).getvalue()
 
-    @staticmethod
-    def fields(reader: Reader) -> tuple[int, bytes]:
-        """Type and data of a body; an address must have its type's size."""
+    @classmethod
+    def parse(cls, reader: Reader) -> Self:
+        """Read a body; an address must have its type's size."""
         id_type = reader.u8("ID type")
         reader.take(3, "reserved")
         data = reader.rest()
         expected = _ID_OCTETS.get(id_type)
         if expected is not None and len(data) != expected:
             raise reader.error(f"{len(data)} octets of {IdType(id_type).name}, expected {expected}")
-        return id_type, data
+        return cls(id_type, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +94,6 @@ class IDiPayload(IDPayload):
 
     TYPE: ClassVar[PayloadType] = PayloadType.IDi
 
-    @classmethod
-    def parse(cls, reader: Reader) -> IDiPayload:
-        """Read a body."""
-        return cls(*cls.fields(reader))
-
 
 @dataclass(frozen=True, slots=True)
 class IDrPayload(IDPayload):
@@ -137,54 +101,25 @@ class IDrPayload(IDPayload):
 
     TYPE: ClassVar[PayloadType] = PayloadType.IDr
 
-    @classmethod
-    def parse(cls, reader: Reader) -> IDrPayload:
-        """Read a body."""
-        return cls(*cls.fields(reader))
-
 
 @dataclass(frozen=True, slots=True)
-class CertPayload(Payload):
+class CertPayload(Encoded):
     """RFC 7296 §3.6."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.CERT
 
-    encoding: int
-    data: bytes
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return Writer().u8(self.encoding).put(self.data).getvalue()
-
-    @classmethod
-    def parse(cls, reader: Reader) -> CertPayload:
-        """Read a body."""
-        return cls(reader.u8("encoding"), reader.rest())
-
 
 @dataclass(frozen=True, slots=True)
-class CertReqPayload(Payload):
+class CertReqPayload(Encoded):
     """RFC 7296 §3.7: `data` is the hashes of acceptable CAs, one after another; empty for any."""
 
     TYPE: ClassVar[PayloadType] = PayloadType.CERTREQ
-
-    encoding: int
-    data: bytes = b""
 
     @property
     def authorities(self) -> tuple[bytes, ...]:
         """The 20-octet hashes; a last one that is too short is left out."""
         whole = len(self.data) - len(self.data) % AUTHORITY_OCTETS
         return tuple(self.data[at : at + AUTHORITY_OCTETS] for at in range(0, whole, AUTHORITY_OCTETS))
-
-    def encode_body(self) -> bytes:
-        """The payload without its generic header."""
-        return Writer().u8(self.encoding).put(self.data).getvalue()
-
-    @classmethod
-    def parse(cls, reader: Reader) -> CertReqPayload:
-        """Read a body."""
-        return cls(reader.u8("encoding"), reader.rest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,20 +154,14 @@ class DeletePayload(Payload):
 
     def encode_body(self) -> bytes:
         """The payload without its generic header."""
-        sizes = {len(spi) for spi in self.spis} or {0}
-        if len(sizes) > 1:
-            raise ValueError("the SPIs of a delete payload have one size")
-        writer = Writer().u8(self.protocol).u8(sizes.pop()).u16(len(self.spis))
-        return writer.put(b"".join(self.spis)).getvalue()
+        writer = Writer()
+        write_spis(writer, self.protocol, self.spis)
+        return writer.getvalue()
 
     @classmethod
     def parse(cls, reader: Reader) -> DeletePayload:
         """Read a body."""
-        protocol = reader.u8("protocol")
-        spi_size = reader.u8("SPI size")
-        count = reader.u16("number of SPIs")
-        if count > MAX_SPIS:
-            raise reader.error(f"{count} SPIs, {MAX_SPIS} are the most taken")
-        if count and not spi_size:
-            raise reader.error(f"{count} SPIs of no octets")
-        return cls(protocol, tuple(reader.take(spi_size, "SPI") for _ in range(count)))
+        protocol, spis = read_spis(reader)
+        if spis and not spis[0]:
+            raise reader.error(f"{len(spis)} SPIs of no octets")
+        return cls(protocol, spis)

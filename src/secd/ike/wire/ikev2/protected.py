@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secd.ike.wire.chain import GENERIC_OCTETS, MAX_PAYLOADS
 from secd.ike.wire.cursor import Reader
+from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.ikev2.iana import NotifyType, PayloadType
-from secd.ike.wire.ikev2.message import GENERIC_OCTETS, HEADER_OCTETS, MAX_PAYLOADS, Header
+from secd.ike.wire.ikev2.message import Header
 
 MAX_FRAGMENTS = 64  # of one message; RFC 7383 leaves the limit to us
 FRAGMENT_OCTETS = 4  # fragment number and total, in front of the IV

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
+from secd.ike.wire.attributes import Attribute, parse_attributes, write_attributes
+from secd.ike.wire.chain import encode_chain
 from secd.ike.wire.cursor import Reader, Writer
 from secd.ike.wire.ikev2.iana import PayloadType, TransformAttribute
 from secd.ike.wire.ikev2.payload import Payload
-
-_T = TypeVar("_T")
 
 MAX_PROPOSALS = 64
 MAX_TRANSFORMS = 255  # of one proposal; its count is one octet
 MAX_TRANSFORMS_IN_ALL = 1024
 MAX_ATTRIBUTES = 16
 
-_BASIC = 0x8000  # the AF bit: the value stands in the length's place
 _LAST = 0
 _MORE_PROPOSALS = 2  # RFC 7296 §3.3.1, §3.3.2: what ISAKMP's payload types were
 _MORE_TRANSFORMS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """RFC 7296 §3.3.5: an int is written as a fixed-length (TV) attribute, bytes as a variable one (TLV)."""
-
-    type: int
-    value: int | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +72,7 @@ class SAPayload(Payload):
 
     def encode_body(self) -> bytes:
         """The payload without its generic header."""
-        writer = Writer()
-        for following, proposal in _linked(self.proposals, _MORE_PROPOSALS):
-            _write_proposal(writer, following, proposal)
-        return writer.getvalue()
+        return encode_chain([(_MORE_PROPOSALS, _encode_proposal(each)) for each in self.proposals])
 
     @classmethod
     def parse(cls, reader: Reader) -> SAPayload:
@@ -128,17 +115,7 @@ def _parse_transform(reader: Reader) -> Transform:
     type_ = reader.u8("transform type")
     reader.u8("reserved")
     id_ = reader.u16("transform id")
-    attributes: list[Attribute] = []
-    while reader.remaining:
-        if len(attributes) == MAX_ATTRIBUTES:
-            raise reader.error(f"more than {MAX_ATTRIBUTES} attributes")
-        kind = reader.u16("attribute type")
-        value = reader.u16("attribute value or length")
-        if kind & _BASIC:
-            attributes.append(Attribute(kind & ~_BASIC, value))
-        else:
-            attributes.append(Attribute(kind, reader.take(value, f"attribute {kind}")))
-    return Transform(type_, id_, tuple(attributes))
+    return Transform(type_, id_, parse_attributes(reader, MAX_ATTRIBUTES))
 
 
 def _substructure(reader: Reader, what: str, more: int) -> tuple[int, Reader]:
@@ -151,21 +128,13 @@ def _substructure(reader: Reader, what: str, more: int) -> tuple[int, Reader]:
     return following, reader.sub(length - 4, what)
 
 
-def _write_proposal(writer: Writer, following: int, proposal: Proposal) -> None:
+def _encode_proposal(proposal: Proposal) -> bytes:
     body = Writer().u8(proposal.number).u8(proposal.protocol).u8(len(proposal.spi)).u8(len(proposal.transforms))
-    body.put(proposal.spi)
-    for after, each in _linked(proposal.transforms, _MORE_TRANSFORMS):
-        part = Writer().u8(each.type).u8(0).u16(each.id)
-        for attribute in each.attributes:
-            if isinstance(attribute.value, int):
-                part.u16(_BASIC | attribute.type).u16(attribute.value)
-            else:
-                part.u16(attribute.type).u16(len(attribute.value)).put(attribute.value)
-        body.u8(after).u8(0).u16(4 + len(part)).put(part.getvalue())
-    writer.u8(following).u8(0).u16(4 + len(body)).put(body.getvalue())
+    transforms = [(_MORE_TRANSFORMS, _encode_transform(each)) for each in proposal.transforms]
+    return body.put(proposal.spi).put(encode_chain(transforms)).getvalue()
 
 
-def _linked(items: Sequence[_T], more: int) -> Iterator[tuple[int, _T]]:
-    """Each item with what its header says about the one after it."""
-    for index, item in enumerate(items, 1):
-        yield (more if index < len(items) else _LAST), item
+def _encode_transform(each: Transform) -> bytes:
+    body = Writer().u8(each.type).u8(0).u16(each.id)
+    write_attributes(body, each.attributes)
+    return body.getvalue()
