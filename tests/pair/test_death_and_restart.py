@@ -246,7 +246,7 @@ def test_a_restored_peer_is_not_told_initial_contact() -> None:
 
 
 def test_an_adopted_pair_that_goes_with_the_checkpoint_it_was_made_under_is_made_anew_at_once() -> None:
-    """The data plane knows a pair by the ISAKMP SA that made it: if that one kills iked twice, the pair is dropped too."""
+    """The data plane knows a pair by the ISAKMP SA that made it: if that one kills iked twice, the pair goes too."""
     net, alice, bob = pair(phase1_lifetime=100, phase2_lifetime=3600)
     start(net, alice, bob)
     ((first, _),) = alice.checkpoints.items()
