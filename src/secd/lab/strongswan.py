@@ -34,7 +34,8 @@ CHARON = "/usr/lib/ipsec/charon"
 class Tunnel:
     """One connection with one 0.0.0.0/0 child; times in seconds, 0 for never.
 
-    `extra` adds to the connection or replaces parts of it, `secrets` to the secrets.
+    `extra` adds to the connection or replaces parts of it, `secrets` to the secrets; `pools` are what it has of inner
+    addresses, by name: `{"overlay": {"addrs": "10.9.0.0/24", "dns": "10.9.0.1"}}`.
     """
 
     local: str
@@ -62,6 +63,7 @@ class Tunnel:
     replay_window: int = 0
     extra: Mapping[str, Value] = field(default_factory=dict)
     secrets: Mapping[str, Value] = field(default_factory=dict)
+    pools: Mapping[str, Value] = field(default_factory=dict)
 
     def connection(self) -> dict[str, Value]:
         """Give the connection as swanctl.conf has it."""
@@ -86,7 +88,7 @@ class Tunnel:
             **({"dpd_timeout": f"{self.dpd_timeout}s"} if self.dpd_timeout else {}),
             "local": {"auth": "psk", "id": self.local_id or self.local},
             "remote": {"auth": "psk", "id": self.remote_id or self.remote},
-            "children": {self.name: child}, **self.extra,
+            "children": {self.name: child}, **({"pools": ", ".join(self.pools)} if self.pools else {}), **self.extra,
         }  # fmt: skip
 
 
@@ -127,6 +129,8 @@ class IkeSA:
     integrity: str
     group: str
     children: tuple[ChildSA, ...]
+    inner_local: tuple[str, ...] = ()
+    inner_remote: tuple[str, ...] = ()
 
 
 class Charon:
@@ -263,7 +267,9 @@ def swanctl_conf(tunnels: Sequence[Tunnel]) -> str:
         owner = tunnel.remote_id or tunnel.remote
         bound: dict[str, Value] = {} if owner == "%any" else {"id": owner}
         secrets |= {f"ike-{tunnel.name}": {"secret": f'"{tunnel.psk}"', **bound}, **tunnel.secrets}
-    return render({"connections": {tunnel.name: tunnel.connection() for tunnel in tunnels}, "secrets": secrets})
+    connections = {tunnel.name: tunnel.connection() for tunnel in tunnels}
+    pools = {name: pool for tunnel in tunnels for name, pool in tunnel.pools.items()}
+    return render({"connections": connections, "secrets": secrets, "pools": pools})
 
 
 def version() -> str:
@@ -332,6 +338,7 @@ def _ike_sa(name: str, raw: Raw) -> IkeSA:
         nat_remote=raw.get("nat-remote") == "yes", encryption=_sized(raw, "encr"),
         integrity=raw.get("integ-alg", ""), group=raw.get("dh-group", ""),
         children=tuple(_child_sa(child) for child in raw.get("child-sas", {}).values()),
+        inner_local=tuple(raw.get("local-vips", ())), inner_remote=tuple(raw.get("remote-vips", ())),
     )  # fmt: skip
 
 

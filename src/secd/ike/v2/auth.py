@@ -257,6 +257,8 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> S
     mobike.note(session, tunnel, chain)
     extra = [*(given or ()), *body, *mobike.supported(tunnel, chain)]
     exchange.answer(ctx, session, message, [own_identity, *own_proofs, *extra])
+    if given is None:
+        sa.delete_at = ctx.world.now  # or the peer would ask in it for a pair, which then had no address
     if pair is not None and older and ctx.newest_pair(tunnel.name) is not None:
         pairs.hold(ctx, session, pair)
     elif pair is not None:
