@@ -21,5 +21,6 @@ def test_five_spokes_reach_each_other_through_the_hub_and_one_may_reboot(tmp_pat
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     names = [check["name"] for check in json.loads(file.read_text())["checks"]]
-    assert len(names) == 13
+    assert len(names) == 14
+    assert "every spoke has the overlay address that the hub gives it" in names
     assert names[-1] == "meanwhile two other spokes lost no packet"

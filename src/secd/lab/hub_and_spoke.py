@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -33,7 +34,7 @@ def gather(console: Console, *, json_file: Path | None = None) -> int:
     facts = {
         "the hub": strongswan.version() + " (charon, kernel-libipsec), one for each spoke", "spokes": secd.version(),
         "BGP": f"{bird.version()} everywhere, the hub reflects",
-        "overlay addresses": "static: hostname.sec0 of each spoke has its own",
+        "overlay addresses": "given by the hub (IKEv2's configuration payload)",
     }  # fmt: skip
     return play(console, lambda: facts, _scenario, json_file)
 
@@ -66,6 +67,17 @@ def _tunnels(stage: Stage, hub: Hub, branches: dict[str, Branch]) -> None:
         sa = hub.charons[each.name].established()
         known[each.identity] = sa is not None and (sa.version, sa.remote_id) == (2, each.identity)
     stage.checks.add("the hub knows every spoke by its name", all(known.values()), ", ".join(known))
+    with stage.checks.expect("every spoke has the overlay address that the hub gives it") as details:
+        for each in SPOKES:
+            wait_until(partial(_has_address, branches[each.name]), UP_TIMEOUT, f"{each.name}'s address")
+        details.append(", ".join(each.inner for each in SPOKES))
+
+
+def _has_address(branch: Branch) -> bool:
+    """Whether the hub has given a spoke its address, and it is set."""
+    host, inner = branch.secd.host, branch.spoke.inner
+    given = branch.secd.status()["sec0"]["assigned"].get("address", [])
+    return given == [f"{inner}/24"] and f"inet {inner}/24 " in host.ip("address", "show", "sec0")
 
 
 def _bgp(stage: Stage, network: Network, hub: Hub) -> None:
@@ -138,7 +150,8 @@ def _reboot(
             branches[victim.name].secd.wait_up("sec0", timeout=UP_TIMEOUT)
             if _same(old, hub.charons[victim.name].established()):
                 raise LabError("the hub still has the IKE SA of before")
-            details.append(f"after {time.monotonic() - begun:.1f} s, with another IKE SA")
+            wait_until(lambda: _has_address(branches[victim.name]), UP_TIMEOUT, "its address")
+            details.append(f"after {time.monotonic() - begun:.1f} s, with another IKE SA and its address of before")
         with stage.checks.expect(f"{victim.name}'s routes and traffic are back") as details:
             _wait_for_routes(network, victim)
             source = network.spokes[first.name]

@@ -16,8 +16,9 @@ each spoke, in a gate of its own between the internet and the hub: what the hub 
 leaves the tunnel goes to the hub.  (Selectors narrowed to what is behind each spoke would do with one charon, but then
 the hub says who has which networks, and not BGP.)
 
-Spokes have pre-shared keys and are known by their names.  BGP is one AS, the hub reflects routes from spoke to spoke
-and leaves their next hops as they are, so that a spoke has to find 10.255.0.0/24 in sec0.
+Spokes have pre-shared keys and are known by their names.  None of them knows its address in the overlay: the hub gives
+it by the configuration payload, with a netmask that leads the whole overlay into sec0.  BGP is one AS, the hub reflects
+routes from spoke to spoke and leaves their next hops as they are, which a spoke finds by that netmask.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from secd.lab.secd import Secd
 from secd.lab.strongswan import DEVICE, Charon, Tunnel
 
 HUB_NAME, HUB_INNER, HUB_LAN = "hub.example.com", "10.255.0.1", "10.0.0.1"
-OVERLAY, AS = "10.255.0.0/24", 65000
+NETMASK, AS = "255.255.255.0", 65000
 HOLD_TIME = 9
 
 
@@ -68,7 +69,7 @@ class Spoke:
 
     @property
     def inner(self) -> str:
-        """Its address in the overlay."""
+        """Its address in the overlay, which the hub gives it."""
         return f"10.255.0.{10 + self.number}"
 
     @property
@@ -88,22 +89,18 @@ class Spoke:
             f"        ikesa enc aes-256-gcm prf hmac-sha2-384 group curve25519 \\\n"
             f"        childsa enc aes-256-gcm group curve25519 noesn \\\n"
             f"        srcid {self.identity} dstid {HUB_NAME} \\\n"
-            f'        ikelifetime 8h lifetime 1h psk "{self.psk}" iface sec0\n'
+            f'        ikelifetime 8h lifetime 1h psk "{self.psk}" request address any iface sec0\n'
         )
-
-    def hostname(self) -> str:
-        """What the interface is: its netmask leads the whole overlay into it."""
-        return f"inet {self.inner} 255.255.255.0 {HUB_INNER}\nup\n"
 
     def bird_conf(self) -> str:
         """Its BGP: one neighbour, one network."""
         return (
-            f"router id {self.inner};\nprotocol device {{ scan time 1; }}\n"
+            f"router id {self.target};\nprotocol device {{ scan time 1; }}\n"
             f"protocol kernel {{ ipv4 {{ export where source = RTS_BGP; }}; }}\n"
-            f'protocol static overlay {{ ipv4; route {OVERLAY} via "sec0"; }}\n'
+            f'protocol direct overlay {{ ipv4; interface "sec0"; }}\n'
             f"protocol static lan {{ ipv4; route {self.lan} blackhole; }}\n"
             f"protocol bgp hub {{\n"
-            f"        local {self.inner} as {AS}; neighbor {HUB_INNER} as {AS}; {_TIMERS}\n"
+            f"        local as {AS}; neighbor {HUB_INNER} as {AS}; {_TIMERS}\n"
             f'        ipv4 {{ import all; export where proto = "lan"; next hop self; }};\n}}\n'
         )
 
@@ -112,6 +109,7 @@ class Spoke:
         return Tunnel(
             local=self.gate, remote="%any", psk=self.psk, version=2, local_id=HUB_NAME, remote_id=self.identity,
             ike="aes256gcm16-prfsha384-curve25519", esp="aes256gcm16-curve25519", dpd_delay=30, unique="replace",
+            pools={"overlay": {"addrs": f"{self.inner}/32", "netmask": NETMASK}},
         )  # fmt: skip
 
 
@@ -209,7 +207,7 @@ class Branch:
 def start(spoke: Spoke, host: Host) -> Branch:
     """Start a spoke's secd and BIRD, as at boot."""
     host.write("/etc/iked.conf", spoke.iked_conf(), mode=0o600)
-    secd = Secd(host, "", {"sec0": spoke.hostname()})
+    secd = Secd(host, "", {"sec0": "up\n"})
     try:
         return Branch(spoke, secd, Bird(host, spoke.bird_conf()))
     except BaseException:
