@@ -7,7 +7,6 @@ from tests.pair.network import AES, ALICE, BOB, GROUP, Network, Node, connection
 
 from secd.ike.connection import DeadPeerDetection, Phase2Proposal
 from secd.ike.contract import SaveCheckpoint
-from secd.ike.speaker import Speaker
 from secd.ike.wire.iana import ExchangeType
 
 
@@ -47,23 +46,6 @@ def test_a_peer_that_comes_back_is_met_again_by_itself() -> None:
     assert net.run(140, until=lambda: matches(alice, bob))
     net.run(30)
     assert alice.pairs() == bob.pairs() == 1
-
-
-def test_traffic_is_proof_of_life_and_no_question_is_asked() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    before = len(alice.sent), len(bob.sent)
-    assert traffic(net, alice, bob, 300, step=5.0) == 0
-    assert (len(alice.sent), len(bob.sent)) == before
-
-
-def test_an_idle_peer_is_asked_and_answers() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    before = len(alice.sent)
-    net.run(300)
-    assert len(alice.sent) > before + 10
-    assert alice.pairs() == 1
 
 
 def test_dead_peer_detection_can_be_turned_off() -> None:
@@ -192,49 +174,6 @@ def survives(name: str, at: int, usual: int) -> None:
     assert {(each.spi, each.direction) for each in killed.speaker.installed()} == set(killed.sas), f"killed at {at}"
 
 
-def test_ten_kills_in_a_row_cause_no_renegotiation() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    first, sent = alice.outbound(), len(bob.logs)
-    for _ in range(10):
-        assert traffic(net, alice, bob, 7) == 0
-        alice.restart()
-        bob.restart()
-    assert traffic(net, alice, bob, 60) == 0
-    assert alice.outbound() == first
-    assert len(bob.logs) == sent
-    assert not any(log.code.startswith("phase") for log in alice.logs[3:])
-
-
-def test_checkpoints_may_come_before_or_after_the_configuration() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    alice.speaker = Speaker(alice.rng.randbytes)
-    alice.start()
-    for key, data in dict(alice.checkpoints).items():
-        alice.do(lambda key=key, data=data: alice.speaker.restore(key, data, net.now))
-    before = alice.outbound()
-    assert traffic(net, alice, bob, 60) == 0
-    assert alice.outbound() == before
-    assert len(alice.checkpoints) == 1
-
-
-def test_what_is_not_configured_any_more_is_ended_properly_after_a_restart() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    alice.connections = [connection(ALICE, BOB, phase2_lifetime=900)]
-    alice.restart()
-    net.run(5)
-    assert matches(alice, bob)
-    assert alice.pairs() == bob.pairs() == 1
-    alice.connections = []
-    alice.restart()
-    net.run(5)
-    assert not alice.sas
-    assert not bob.pairs()
-    assert not alice.checkpoints
-
-
 def test_a_restored_peer_is_not_told_initial_contact() -> None:
     net, alice, bob = pair(phase1_lifetime=200)
     start(net, alice, bob)
@@ -262,27 +201,6 @@ def test_an_adopted_pair_that_goes_with_the_checkpoint_it_was_made_under_is_made
     assert traffic(net, alice, bob, 300) == 0
     assert alice.pairs() == 1
     assert {(each.spi, each.direction) for each in alice.speaker.installed()} == set(alice.sas)
-
-
-def test_an_abandoned_sa_is_forgotten_and_can_be_restored() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    ((key, data),) = alice.checkpoints.items()
-    alice.speaker.abandon(key, net.now)
-    assert not alice.speaker.installed()
-    alice.speaker.outputs()
-    alice.do(lambda: alice.speaker.restore(key, data, net.now))
-    assert traffic(net, alice, bob, 60) == 0
-    assert len(alice.added) == 2
-    alice.speaker.abandon("v1-unknown", net.now)
-
-
-def test_the_speaker_says_which_sa_it_works_on_before_it_does() -> None:
-    told: list[str | None] = []
-    net, alice, bob = pair()
-    alice.speaker = Speaker(alice.rng.randbytes, told.append)
-    start(net, alice, bob)
-    assert {key for key in told if key} >= set(alice.checkpoints)
 
 
 def test_a_checkpoint_stays_small_over_a_long_life() -> None:

@@ -10,7 +10,6 @@ from tests.pair.v2_support import connection, pair
 
 from secd.ike.connection import DeadPeerDetection
 from secd.ike.contract import Send
-from secd.ike.speaker import Speaker
 from secd.ike.wire.ikev2.iana import ExchangeType, Flag, NotifyType, PayloadType
 from secd.ike.wire.ikev2.message import NO_SPI, Header, encode_message, parse_header
 from secd.ike.wire.ikev2.notify import NotifyPayload
@@ -29,22 +28,6 @@ def test_a_dead_peer_is_noticed_within_the_time_configured_and_everything_of_it_
     net.run(10 + 4 * 5 * 1.25)
     assert not alice.sas
     assert "4 questions whether it is there were left unanswered" in alice.said("peer-dead")[0]
-
-
-def test_traffic_is_proof_of_life_and_no_question_is_asked() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    sent = len(alice.sent)
-    assert traffic(net, alice, bob, 300) == 0
-    assert len(alice.sent) == sent
-
-
-def test_an_idle_peer_is_asked_and_answers() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    net.run(300)
-    assert len(bob.sent) > 20
-    assert matches(alice, bob)
 
 
 @pytest.mark.parametrize("role", ["alice", "bob"])
@@ -145,42 +128,6 @@ def survives(name: str, at: int, delay: float) -> None:
     assert {(each.spi, each.direction) for each in killed.speaker.installed()} == set(killed.sas), f"killed at {at}"
 
 
-def test_ten_kills_in_a_row_cause_no_renegotiation() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    first, sent = alice.outbound(), len(bob.logs)
-    for _ in range(10):
-        assert traffic(net, alice, bob, 7) == 0
-        alice.restart()
-        bob.restart()
-    assert traffic(net, alice, bob, 60) == 0
-    assert alice.outbound() == first
-    assert len(bob.logs) == sent
-
-
-def test_checkpoints_may_come_before_or_after_the_configuration() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    alice.speaker = Speaker(alice.rng.randbytes)
-    alice.start()
-    for key, data in dict(alice.checkpoints).items():
-        alice.do(lambda key=key, data=data: alice.speaker.restore(key, data, net.now))  # type: ignore[misc]
-    before = alice.outbound()
-    assert traffic(net, alice, bob, 60) == 0
-    assert alice.outbound() == before
-
-
-def test_what_is_not_configured_any_more_is_ended_properly_after_a_restart() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    alice.connections = []
-    alice.restart()
-    net.run(5)
-    assert not alice.sas
-    assert not bob.pairs()
-    assert not alice.checkpoints
-
-
 def test_a_restored_peer_is_not_told_initial_contact() -> None:
     net, alice, bob = pair()
     start(net, alice, bob)
@@ -189,27 +136,6 @@ def test_a_restored_peer_is_not_told_initial_contact() -> None:
     alice.do(lambda: alice.speaker.reset("sec0", net.now))
     net.run(5)
     assert all(not each.sa.initial_contact for each in alice.speaker._v2.ctx.sessions.values())
-
-
-def test_an_abandoned_sa_is_forgotten_and_can_be_restored() -> None:
-    net, alice, bob = pair()
-    start(net, alice, bob)
-    ((key, data),) = alice.checkpoints.items()
-    alice.speaker.abandon(key, net.now)
-    assert not alice.speaker.installed()
-    alice.speaker.outputs()
-    alice.do(lambda: alice.speaker.restore(key, data, net.now))
-    assert traffic(net, alice, bob, 60) == 0
-    assert len(alice.added) == 2
-    alice.speaker.abandon("v2-unknown", net.now)
-
-
-def test_the_speaker_says_which_sa_it_works_on_before_it_does() -> None:
-    told: list[str | None] = []
-    net, alice, bob = pair()
-    alice.speaker = Speaker(alice.rng.randbytes, told.append)
-    start(net, alice, bob)
-    assert {key for key in told if key} >= set(alice.checkpoints)
 
 
 # -- a bad network ----------------------------------------------------------------------------------------
