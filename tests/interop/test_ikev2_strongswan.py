@@ -286,20 +286,32 @@ def test_an_identity_that_is_not_expected_is_told_with_the_words_to_write(pair: 
 
 
 @roles
-def test_selectors_that_the_peer_narrows_are_accepted_with_a_warning(pair: Pair2, role: Role) -> None:
-    child = {
-        "local_ts": "169.254.64.92/30", "remote_ts": "0.0.0.0/0", "esp_proposals": ESP_THEM, "start_action": "none",
-    }  # fmt: skip
+@pytest.mark.parametrize(("local_ts", "remote_ts", "told"), [
+    (f"{INNER_THEM}/32", "0.0.0.0/0", f"{INNER_THEM}/32"), ("0.0.0.0/0", f"{INNER_US}/32", f"{INNER_US}/32"),
+    ("169.254.64.92/30", "169.254.64.92/30", "169.254.64.92/30 <-> 169.254.64.92/30"),
+])  # fmt: skip
+def test_selectors_that_the_peer_narrows_are_accepted_with_a_warning(
+    pair: Pair2, role: Role, local_ts: str, remote_ts: str, told: str
+) -> None:
+    seen = len(pair.log())
+    child = {"local_ts": local_ts, "remote_ts": remote_ts, "esp_proposals": ESP_THEM, "start_action": "none"}
     pair.negotiate(role, policy(role), them(extra={"children": {"sec0": child}}))
-    assert "carries only" in pair.log()
-    assert "169.254.64.92/30" in pair.log()
+    line = next(line for line in pair.log()[seen:].splitlines() if "carries only" in line)
+    assert told in line
+    assert "make the peer route-based" in line
     pair.ping(1)
 
 
-def test_a_refusal_of_the_selectors_is_told_apart(pair: Pair2) -> None:
+@roles
+def test_a_refusal_of_the_selectors_is_told_apart(pair: Pair2, role: Role) -> None:
     child = {"local_ts": "2001:db8::/64", "remote_ts": "2001:db8:1::/64", "esp_proposals": ESP_THEM}
-    rules = policy("initiator", hosts="from 0.0.0.0/0 to 0.0.0.0/0")
-    _fails(pair, "initiator", rules, them(extra={"children": {"sec0": child}}), "TS_UNACCEPTABLE")
+    rules = policy(role, hosts="from 0.0.0.0/0 to 0.0.0.0/0")
+    line = _fails(pair, role, rules, them(extra={"children": {"sec0": child}}), "TS_UNACCEPTABLE")
+    if role == "responder":
+        assert "asks for a tunnel for 2001:db8::/64 <-> 2001:db8:1::/64" in line
+        assert "or write `from any to any` at /etc/iked.conf: 2" in line
+    else:
+        assert "refuses 0.0.0.0/0" in line
 
 
 # -- NAT --------------------------------------------------------------------------------------------------

@@ -297,6 +297,7 @@ def test_selectors_without_a_common_family_are_refused_and_the_refusal_is_named(
     alice.start()
     net.run(10)
     assert "TS_UNACCEPTABLE" in alice.said("selector-mismatch")[0]
+    assert "asks for a tunnel for 0.0.0.0/0 <-> 0.0.0.0/0" in bob.said("selector-mismatch")[0]
     assert "ike-up" in alice.codes()
     assert not alice.outbound()
 

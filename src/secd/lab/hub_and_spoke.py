@@ -61,7 +61,7 @@ def _tunnels(stage: Stage, hub: Hub, branches: dict[str, Branch]) -> None:
             branch.secd.wait_up("sec0", timeout=UP_TIMEOUT)
     first = next(iter(branches.values())).secd.host
     stage.show(first, "cat", "/etc/iked.conf", "/etc/hostname.sec0")
-    stage.show(first, "sec", "status", check=False)
+    stage.show(first, "sec", "status", "sec0", check=False)
     known = {}
     for each in SPOKES:
         sa = hub.charons[each.name].established()

@@ -304,7 +304,15 @@ def choose(
 
 def agree(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain) -> tuple[TSiPayload, TSrPayload]:
     """The traffic selectors of our answer; what the peer carries not, is told."""
-    agreed = selectors.agree(chain, settings(tunnel).families)
+    families = settings(tunnel).families
+    try:
+        agreed = selectors.agree(chain, families)
+    except WireError as error:
+        if error.notify == NotifyType.TS_UNACCEPTABLE:
+            asked = selectors.pair_words((chain.one(TSiPayload), chain.one(TSrPayload)))
+            text = explain.selectors_unusable(session.sa.endpoint.remote, asked, families, tunnel.connection.origin)
+            tell(ctx, tunnel, "error", "selector-mismatch", text)
+        raise
     _tell_narrowed(ctx, session, tunnel, agreed)
     return agreed
 

@@ -161,6 +161,15 @@ def selectors_refused(peer: str) -> str:
     )
 
 
+def selectors_unusable(peer: str, asked: str, families: Sequence[int], origin: str) -> str:
+    """`peer` asks for a tunnel that has nothing in common with ours, and is refused."""
+    ours = " and ".join({4: "0.0.0.0/0", 6: "::/0"}[family] for family in families)
+    return (
+        f"{peer} asks for a tunnel for {asked} (refused: TS_UNACCEPTABLE), expected {ours} on both sides; make the peer "
+        f"route-based (local and remote network 0.0.0.0/0), or write `from any to any` at {origin}"
+    )
+
+
 def selectors_narrowed(peer: str, selectors: str) -> str:
     """`peer` carries only a part of what we route into the tunnel."""
     return (
