@@ -165,8 +165,8 @@ def selectors_unusable(peer: str, asked: str, families: Sequence[int], origin: s
     """`peer` asks for a tunnel that has nothing in common with ours, and is refused."""
     ours = " and ".join({4: "0.0.0.0/0", 6: "::/0"}[family] for family in families)
     return (
-        f"{peer} asks for a tunnel for {asked} (refused: TS_UNACCEPTABLE), expected {ours} on both sides; make the peer "
-        f"route-based (local and remote network 0.0.0.0/0), or write `from any to any` at {origin}"
+        f"{peer} asks for a tunnel for {asked} (refused: TS_UNACCEPTABLE), expected {ours} on both sides; make the "
+        f"peer route-based (local and remote network 0.0.0.0/0), or write `from any to any` at {origin}"
     )
 
 
