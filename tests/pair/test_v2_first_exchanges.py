@@ -302,6 +302,13 @@ def test_selectors_without_a_common_family_are_refused_and_the_refusal_is_named(
     assert not alice.outbound()
 
 
+@pytest.mark.parametrize(("said", "vendor"), [(True, "secd"), (False, "")])
+def test_which_program_it_is_is_said_or_not(said: bool, vendor: str) -> None:
+    net, alice, bob = pair(bob={"vendorid": said})
+    start(net, alice, bob)
+    assert alice.speaker.status(net.now)[0].ike[0].vendor == vendor
+
+
 # -- NAT --------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,16 @@ from secd.conf.iked.credentials import Credentials, CredentialsError
 from secd.conf.iked.grammar import parse_text
 from secd.conf.iked.unparse import parsed_text
 from secd.control.messages import AddConnection
-from secd.ike.connection import ChildProposal, Cipher, Connection, IKEProposal, IKEv2, PostQuantumKey, Signature
+from secd.ike.connection import (
+    ChildProposal,
+    Cipher,
+    Connection,
+    DeadPeerDetection,
+    IKEProposal,
+    IKEv2,
+    PostQuantumKey,
+    Signature,
+)
 from secd.ike.wire.distinguished_names import name_from_text
 from secd.sadb.messages import Identity
 
@@ -178,6 +187,48 @@ def test_configuration_payloads_are_words_and_values():
     )
     assert pools.provide == (("address", "10.0.0.1/24"), ("address", "2001:db8::/64"), ("netmask", "255.255.255.0"))
     assert made.request == (("address", "any"), ("name-server", "10.0.0.53"))
+
+
+#: Every word that OpenIKED has after `set`: what it comes to here, or what is said.
+GLOBALS = {
+    "active": lambda made: made.behaviour.passive is False,
+    "passive": lambda made: made.behaviour.passive is True,
+    "couple": lambda made: made.behaviour.decoupled is False,
+    "decouple": lambda made: made.behaviour.decoupled is True,
+    "fragmentation": lambda made: _only(made).fragmentation,
+    "nofragmentation": lambda made: not _only(made).fragmentation,
+    "mobike": lambda made: _only(made).mobike,
+    "nomobike": lambda made: not _only(made).mobike,
+    "vendorid": lambda made: _only(made).vendorid,
+    "novendorid": lambda made: not _only(made).vendorid,
+    "dpd_check_interval 7": lambda made: made.connections[0].connection.dpd == DeadPeerDetection(7),
+    "dpd_check_interval 0": lambda made: made.connections[0].connection.dpd is None,
+    # so in any case
+    "enforcesingleikesa": lambda made: not made.diagnostics.all,
+    "stickyaddress": lambda made: not made.diagnostics.all,
+    "cert_partial_chain": lambda made: not made.diagnostics.all,
+}
+SAID = {
+    "noenforcesingleikesa": "noenforcesingleikesa: a tunnel has one peer",
+    "nostickyaddress": "nostickyaddress: a peer is given the inner address that it had before",
+    'ocsp "http://192.0.2.1"': "ocsp is not available here: put the revocation lists",
+}
+
+
+def _only(made: Compiled) -> IKEv2:
+    found = made.connections[0].connection.ikev2
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("words", GLOBALS)
+def test_a_global_setting_has_its_effect(words: str):
+    assert GLOBALS[words](compiled(f"set {words}\nikev2 {ANY} psk x iface sec0\n"))
+
+
+@pytest.mark.parametrize("words", SAID)
+def test_a_global_setting_without_effect_is_said(words: str):
+    assert SAID[words] in str(parse_text(f"set {words}\n").diagnostics.all[0])
 
 
 # -- which counts -----------------------------------------------------------------------------------------
