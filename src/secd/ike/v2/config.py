@@ -47,14 +47,15 @@ def configured(ctx: Context) -> None:
     """The tunnels are known: what one of them had and is not to have any more is taken back."""
     tunnels = (each for each in ctx.world.tunnels.values() if each.connection.version == 2)
     ctx.inner.want({each.name: _use(each) for each in tunnels})
-    _pass_on(ctx)
+    tell(ctx)
 
 
 def restored(ctx: Context, sa: IkeSA, name: str) -> None:
     """An IKE SA of the tunnel `name` was taken up: the tunnel has what it had, or nothing if that is not wanted now."""
-    if name in ctx.inner:
+    newest = ctx.newest(name)
+    if name in ctx.inner and (newest is None or newest.sa is sa):
         ctx.inner.restore(name, sa.assigned, sa.provided)
-    elif sa.assigned or sa.provided:
+    elif name not in ctx.inner and (sa.assigned or sa.provided):
         ctx.world.outbox.put(AssignAddress(name))
 
 
@@ -64,7 +65,8 @@ def _use(tunnel: Tunnel) -> Use:
     return Use(tunnel.connection.iface, asks=bool(wanted.request), gives=gives)
 
 
-def _pass_on(ctx: Context) -> None:
+def tell(ctx: Context) -> None:
+    """Let the data plane know what has changed."""
     for assignment in ctx.inner.news():
         ctx.world.outbox.put(assignment)
 
@@ -94,6 +96,8 @@ def take(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain) -> None:
     if not asked:
         return
     reply = chain.find(ConfigPayload)
+    if reply is None and chain.errors:
+        return  # there is no tunnel either: what it gave stands until it says something else
     values: dict[str, list[str]] = {}
     peer, iface = session.sa.endpoint.remote, tunnel.connection.iface
     if reply is not None and reply.config_type == ConfigType.CFG_REPLY:
@@ -105,8 +109,8 @@ def take(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain) -> None:
     values = {word: found for word, found in values.items() if found}
     session.sa.assigned = values
     ctx.inner.take(tunnel.name, values)
-    _pass_on(ctx)
-    if "address" in asked and "address" not in values and not chain.errors:
+    tell(ctx)
+    if "address" in asked and "address" not in values:
         text = explain.no_address(peer, iface, tunnel.connection.origin)
         ctx.world.log_once(tunnel, "warning", "no-address", text)
     if values:
@@ -152,7 +156,7 @@ def answer(ctx: Context, session: Session, tunnel: Tunnel, chain: Chain) -> list
             found = ctx.inner.lease(tunnel.name, pools, _wish(asked, kind), lambda name: _is_idle(ctx, name))
             leases += [_with_prefix(found, pools)] if found else []
             exhausted += [] if found else pools
-    _pass_on(ctx)
+    tell(ctx)
     peer = session.sa.endpoint.remote
     if exhausted:
         text = explain.pool_exhausted(peer, exhausted, tunnel.connection.origin, ctx.inner.holders(exhausted))

@@ -75,13 +75,15 @@ class Inner:
                 self._held.setdefault(name, Holding(use.iface))
 
     def restore(self, name: str, given: Words, leases: Iterable[str]) -> None:
-        """Take up what a tunnel of an earlier life had; the data plane knows it."""
+        """Take up what a tunnel had by its checkpoint; the data plane may know it already, and is told again."""
         holding = self._held[name]
         holding.given = given or holding.given
         for address in leases:
             if self._owners.setdefault(address, name) == name and address not in holding.leases:
                 holding.leases.append(address)
-        holding.said = holding.assignment
+        holding.said = None
+        if holding.given or holding.leases:
+            self._changed.add(name)
 
     def __contains__(self, name: str) -> bool:
         """Whether the tunnel asks for addresses, or has some to give."""

@@ -39,6 +39,12 @@ class Machine(machine.Machine[IkeSA, Session, Child]):
         """The tunnels are known."""
         config.configured(self.ctx)
         super().configured()
+        config.tell(self.ctx)
+
+    def restore(self, id_: str, data: bytes) -> None:
+        """Take up a checkpoint, now or when the tunnels are known."""
+        super().restore(id_, data)
+        config.tell(self.ctx)
 
     def _take_up(self, id_: str, sa: IkeSA, data: bytes) -> None:
         name, established = sa.tunnel, sa.established
