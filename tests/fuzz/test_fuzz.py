@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,7 +15,7 @@ from keyed import play
 from keyed2 import Round2, Turn2, new_pair, request_head
 from network import ALICE, BOB, start
 from scene import Attack, FuzzNetwork, Seen, Tapped
-from scene2 import Tapped2, read, seal
+from scene2 import Tapped2, read, seal, seal_octets
 from targets import ALL, ROUNDS
 from v2_support import connection as connection2
 
@@ -22,7 +23,7 @@ from secd.ike.contract import Send
 from secd.ike.speaker import Speaker
 from secd.ike.v2.pairs import MAX_PAIRS
 from secd.ike.v2.tending import MAX_SAS
-from secd.ike.wire.ikev2.iana import ExchangeType
+from secd.ike.wire.ikev2.iana import ExchangeType, Flag, PayloadType
 from secd.sadb.messages import Datagram
 
 HERE = Path(__file__).parent
@@ -130,6 +131,25 @@ def test_an_insider_of_ikev2_gets_no_more_ike_sas_than_there_may_be() -> None:
         assert net.run(1.0, until=lambda: alice.outbound() is not None)
         bob.check()
     assert len(bob.sessions()) == 1 + MAX_SAS
+
+
+def test_nonsense_in_answer_to_a_delete_leaves_no_sa_behind() -> None:
+    net, rng = FuzzNetwork(), Random(1)
+    alice = Tapped2(net, ALICE, [connection2(ALICE, BOB)], seed=1)
+    bob = Tapped2(net, BOB, [connection2(BOB, ALICE, mode="passive")], seed=2)
+    start(net, alice, bob)
+    (session,) = bob.sessions()
+    session.sa.delete_at = net.now
+    alice.listening = False
+    bob.do(lambda: (bob.ctx.touch(session), bob.speaker._v2.settle()))
+    assert session.sa.children
+    head = replace(request_head(session, ExchangeType.INFORMATIONAL, 0), flags=Flag.RESPONSE | Flag.INITIATOR)
+    data = seal_octets(rng, session, head, b"nonsense", PayloadType.N)
+    bob.do(lambda: bob.speaker.receive(Datagram(BOB, 500, ALICE, 500, data), net.now))
+    assert session.sa.children
+    net.run(5.0)
+    assert not bob.sas
+    assert not session.sa.children
 
 
 @pytest.mark.long

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from secd.ike.steps import Unanswered
-from secd.ike.v2 import child, pairs
+from secd.ike.v2 import child, ending, pairs
 from secd.ike.v2.context import Context, Session
-from secd.ike.v2.state import CreateChild, InitSent, RekeyIke, Starting
+from secd.ike.v2.state import Closing, CreateChild, InitSent, RekeyIke, Starting
 from secd.ike.wire.cursor import WireError
 
 
@@ -36,6 +36,9 @@ def uncomputed(ctx: Context, session: Session, key: str, error: Unanswered) -> N
 def fruitless(ctx: Context, session: Session, reason: str) -> None:
     """An exchange of ours came to nothing."""
     sa, tunnel = session.sa, ctx.tunnel(session)
+    if isinstance(sa.phase, Closing):  # the answer to our delete, whatever it says; what still drains stays for that
+        ending.close(ctx, session)
+        return
     if not sa.established:
         if tunnel is not None:
             tunnel.failed(reason, ctx.world.now, ctx.world.random)
