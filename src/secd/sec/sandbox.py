@@ -2,7 +2,7 @@
 
 | right                | because                                                                        |
 |----------------------|--------------------------------------------------------------------------------|
-| CAP_NET_ADMIN        | links, routes and rules by netlink; TUNSETIFF on descriptors that the parent opened |
+| CAP_NET_ADMIN        | links, inner addresses, routes and rules by netlink; TUNSETIFF on descriptors of the parent's |
 | CAP_NET_RAW          | ESP as protocol 50                                                             |
 | CAP_NET_BIND_SERVICE | UDP port 500, also when the socket group is made anew                          |
 | its own user         | no file of root's, no signal to a process of root's                            |
