@@ -16,7 +16,7 @@ from secd.ike.crypto.ikev2 import IkeKeys, ike_keys, int_auth_step, skeyseed_add
 from secd.ike.crypto.ikev2_messages import Opened, int_auth_octets
 from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import auth, exchange, suites
+from secd.ike.v2 import auth, established, exchange, suites
 from secd.ike.v2.context import Context, Message, Session
 from secd.ike.v2.state import Between, InitAnswered, Opening, Transcript
 from secd.ike.wire.cursor import WireError
@@ -42,7 +42,7 @@ def begin(ctx: Context, session: Session, tunnel: Tunnel, transcript: Transcript
     covered = Transcript(
         transcript.request, transcript.response, transcript.nonce_i, transcript.nonce_r, said, transcript.between_r
     )
-    sa.endpoint = auth.floated(session, tunnel)
+    sa.endpoint = established.floated(session, tunnel)
     sa.phase = Between(covered, number, pair.private, session.keys)
     sa.request = None
     exchange.request(ctx, session, ExchangeType.IKE_INTERMEDIATE, payloads, Opening())

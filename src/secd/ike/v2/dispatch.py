@@ -8,6 +8,7 @@ from secd.ike.steps import Step, Unanswered
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2 import (
     auth,
+    auth_answer,
     between,
     child,
     exchange,
@@ -122,7 +123,7 @@ def _malformed(ctx: Context, session: Session, message: Message, error: WireErro
     if message.header.response:
         failures.fruitless(ctx, session, text)
     elif isinstance(session.sa.phase, InitAnswered):
-        auth.reject(ctx, session, message)
+        auth_answer.reject(ctx, session, message)
     else:
         exchange.answer(ctx, session, message, [NotifyPayload(int(error.notify), error.data)])
     ctx.touch(session)
@@ -164,7 +165,7 @@ def _asked(ctx: Context, runner: Runner, session: Session, message: Message, ope
         if exchange_type == ExchangeType.IKE_INTERMEDIATE:
             _answer(ctx, runner, session, message, between.respond(ctx, session, message, opened))
         elif exchange_type == ExchangeType.IKE_AUTH and between.all_done(session):
-            _answer(ctx, runner, session, message, auth.respond(ctx, session, message, chain))
+            _answer(ctx, runner, session, message, auth_answer.respond(ctx, session, message, chain))
     elif not isinstance(sa.phase, Established | Closing):
         return
     elif exchange_type == ExchangeType.INFORMATIONAL:

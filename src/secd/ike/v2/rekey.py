@@ -24,7 +24,7 @@ from secd.ike.endpoint import Role
 from secd.ike.retransmission import jitter
 from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import auth, ending, exchange, explain, followup, suites
+from secd.ike.v2 import ending, established, exchange, explain, followup, suites
 from secd.ike.v2.child import NONCE_OCTETS, OVERDUE, REFUSED, TEMPORARY, code_of
 from secd.ike.v2.context import Context, Message, Session, settings
 from secd.ike.v2.followup import Answer
@@ -271,7 +271,7 @@ def _renewed(ctx: Context, old: Session, tunnel: Tunnel, spis: tuple[bytes, byte
             began=sa.began,
         )
     )
-    auth.set_lifetime(ctx, renewed, tunnel)
+    established.set_lifetime(ctx, renewed, tunnel)
     return renewed
 
 
