@@ -202,10 +202,13 @@ def test_settings_are_openbsds_except_for_fragmentation():
     plain = parse_text("").settings
     assert (plain.passive, plain.decouple, plain.mobike, plain.vendorid) == (False, False, True, True)
     assert (plain.dpd_check_interval, plain.fragmentation) == (60, True)
-    words = "passive decouple nofragmentation nomobike novendorid enforcesingleikesa stickyaddress cert_partial_chain"
-    said = parse_text("".join(f"set {word}\n" for word in [*words.split(), "dpd_check_interval 0"]))
+    words = "passive decouple nofragmentation nomobike redirect novendorid enforcesingleikesa stickyaddress"
+    said = parse_text(
+        "".join(f"set {word}\n" for word in [*words.split(), "cert_partial_chain", "dpd_check_interval 0"])
+    )
     assert errors(said) == []
     assert (said.settings.passive, said.settings.decouple, said.settings.mobike) == (True, True, False)
+    assert (said.settings.redirect, plain.redirect) == (True, False)
     assert (said.settings.dpd_check_interval, said.settings.fragmentation, said.settings.vendorid) == (0, False, False)
 
 

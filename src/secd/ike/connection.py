@@ -115,6 +115,7 @@ class IKEv2(Struct, frozen=True):
     configuration payload's words of iked.conf (`address`, `name-server`, ...) and their values: an address,
     for `protected-subnet` a network, and `any` for what is requested whatever it is.  `families` are those of the
     traffic selectors, each its whole address space.  `force_natt`: ESP in UDP even where no NAT is found.
+    `redirect`: the peer may send us to another gateway (RFC 5685).
     """
 
     ikesa: Annotated[tuple[IKEProposal, ...], Meta(max_length=16)]
@@ -126,6 +127,7 @@ class IKEv2(Struct, frozen=True):
     request: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=32)] = ()
     fragmentation: bool = True
     mobike: bool = True
+    redirect: bool = False
     ppk: PostQuantumKey | None = None
     families: tuple[Literal[4, 6], ...] = (4, 6)
     force_natt: bool = False

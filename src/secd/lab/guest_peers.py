@@ -70,16 +70,17 @@ class Pluto:
     ) -> None:  # fmt: skip
         """Start it with `tunnel`, proposals in libreswan's syntax; `keys` is what puts keys into its store."""
         self.guest, self.name = guest, tunnel.name
+        ours, theirs = tunnel.local_id or tunnel.local, tunnel.remote_id or tunnel.remote
         connection = {
             "left": tunnel.local, "right": tunnel.remote, "leftsubnet": "0.0.0.0/0", "rightsubnet": "0.0.0.0/0",
-            "leftid": tunnel.local_id or tunnel.local, "rightid": tunnel.remote_id or tunnel.remote,
+            "leftid": ours, "rightid": theirs,
             "ikev2": "no" if tunnel.version == 1 else "insist", "aggressive": "yes" if tunnel.aggressive else "no",
             "ike": tunnel.ike, "esp": tunnel.esp, "esn": "no", "encapsulation": encapsulation, "authby": "secret",
             "auto": "add", **(extra or {}),
         }  # fmt: skip
         lines = "".join(f"    {key}={value}\n" for key, value in connection.items())
         guest.write("/etc/ipsec.conf", f"config setup\n    ikev1-policy=accept\nconn {tunnel.name}\n{lines}")
-        guest.write("/etc/ipsec.secrets", f'{tunnel.local} {tunnel.remote} : PSK "{tunnel.psk}"\n', mode=0o600)
+        guest.write("/etc/ipsec.secrets", f'{ours} {theirs} : PSK "{tunnel.psk}"\n', mode=0o600)
         started = guest.shell(f"""
             ip address add {inner}/32 dev lo
             ip route replace default via {tunnel.remote}

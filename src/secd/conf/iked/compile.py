@@ -134,6 +134,7 @@ class _Compiler:
                 request=tuple(_config(item) for item in policy.config if not item.provide),
                 fragmentation=settings.fragmentation,
                 mobike=settings.mobike,
+                redirect=settings.redirect,
                 ppk=ppk,
                 families=_families(policy),
                 force_natt=policy.natt,

@@ -26,6 +26,7 @@ _SWITCHES = {
     "couple": ("decouple", False), "decouple": ("decouple", True),
     "fragmentation": ("fragmentation", True), "nofragmentation": ("fragmentation", False),
     "mobike": ("mobike", True), "nomobike": ("mobike", False),
+    "redirect": ("redirect", True), "noredirect": ("redirect", False),
     "vendorid": ("vendorid", True), "novendorid": ("vendorid", False),
 }  # fmt: skip
 #: What is so in any case: a tunnel has one peer, which has one IKE SA, and gets the same inner address again;

@@ -8,8 +8,8 @@ KEYWORDS = frozenset({
     "dpd_check_interval", "dstid", "dynamic", "eap", "enc", "enforcesingleikesa", "esn", "esp", "file", "flow",
     "fragmentation", "from", "group", "iface", "ike", "ikelifetime", "ikesa", "ikev2", "include", "inet", "inet6",
     "ipcomp", "lifetime", "local", "maxage", "mobike", "name", "natt", "noenforcesingleikesa", "noesn",
-    "nofragmentation", "nomobike", "nostickyaddress", "novendorid", "ocsp", "optional", "passive", "peer", "port",
-    "ppk", "ppkid", "prf", "proto", "psk", "quick", "rdomain", "request", "sa", "set", "skip", "srcid",
-    "stickyaddress", "tag", "tap", "tcpmd5", "to", "tolerate", "transport", "tunnel", "user", "vendorid",
+    "nofragmentation", "nomobike", "noredirect", "nostickyaddress", "novendorid", "ocsp", "optional", "passive", "peer",
+    "port", "ppk", "ppkid", "prf", "proto", "psk", "quick", "rdomain", "redirect", "request", "sa", "set", "skip",
+    "srcid", "stickyaddress", "tag", "tap", "tcpmd5", "to", "tolerate", "transport", "tunnel", "user", "vendorid",
     *ADDITIONAL,
 })  # fmt: skip

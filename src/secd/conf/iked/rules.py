@@ -20,6 +20,7 @@ class Settings(Struct):
     decouple: bool = False
     fragmentation: bool = True
     mobike: bool = True
+    redirect: bool = False
     vendorid: bool = True
     dpd_check_interval: int = 60  # seconds; 0: never
 

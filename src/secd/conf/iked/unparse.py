@@ -29,7 +29,7 @@ def settings_text(settings: Settings) -> Iterator[str]:
     for name, on, off in (
         ("passive", "passive", "active"), ("decouple", "decouple", "couple"),
         ("fragmentation", "fragmentation", "nofragmentation"), ("mobike", "mobike", "nomobike"),
-        ("vendorid", "vendorid", "novendorid"),
+        ("redirect", "redirect", "noredirect"), ("vendorid", "vendorid", "novendorid"),
     ):  # fmt: skip
         value: bool = getattr(settings, name)
         if value != getattr(default, name):

@@ -30,6 +30,7 @@ from secd.ike.v2 import (
     pairs,
     ppk,
     proof,
+    redirect,
     selectors,
     signing,
     suites,
@@ -135,7 +136,11 @@ def take_answer(ctx: Context, session: Session, message: Message, chain: Chain) 
     session.sa.keys = keys
     for each in warnings:
         ctx.world.log_once(tunnel, "warning", "certificate", f"{peer}: {each}")
+    elsewhere = redirect.followed(ctx, session, tunnel, chain)
     established.enter(ctx, session, tunnel, who, chain)
+    if elsewhere:
+        session.sa.delete_at = ctx.world.now
+        return
     mobike.note(session, tunnel, chain)
     config.take(ctx, session, tunnel, chain)
     _take_pair(ctx, session, tunnel, state, chain)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from secd.ike import table
 from secd.ike.connection import IKEv2
@@ -56,6 +56,7 @@ class Session:
         self.hurried = False
         self.probe = False  # it was quiet for long: ask
         self.roaming = False  # requests go from wherever the routing table says
+        self.redirected = False  # begin another IKE SA, with the gateway that the peer names
         self.moved_to: Endpoint | None = None  # our address has changed, and the peer does not know
         self.group: str | None = None  # the group that the peer wants for the next pair
         self.ike_group = ""  # the same for new keys of the IKE SA
@@ -100,6 +101,15 @@ class Session:
 Runner = table.Runner[Session]
 
 
+@dataclass(slots=True)
+class Detour:
+    """Where a tunnel's next attempt goes, "" for its policy's peer, by whose word, and when there were such of late."""
+
+    gateway: str = ""
+    by: str = ""
+    times: list[float] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class Message(table.Received[Header]):
     """A datagram with its header read."""
@@ -119,6 +129,7 @@ class Context(table.Table[IkeSA, Session, Child]):
         """Start without a session."""
         super().__init__(world)
         self.locals: dict[str, str] = {}
+        self.detours: dict[str, Detour] = {}
         self.inner = Inner()
         self._by_spi: dict[bytes, Session] = {}
         self._by_first: dict[tuple[str, bytes], Session] = {}

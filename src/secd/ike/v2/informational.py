@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secd.ike.v2 import ending, exchange, explain, mobike, pairs
+from secd.ike.v2 import ending, exchange, explain, mobike, pairs, redirect
 from secd.ike.v2.context import Context, Message, Session
 from secd.ike.v2.state import Child, CreateChild, DeleteChildren, DeleteIke, Move, Probe, Purpose, RekeyIke
 from secd.ike.wire.iana import name_of
@@ -30,6 +30,9 @@ def respond(ctx: Context, session: Session, message: Message, chain: Chain) -> N
         elif each.notify_type == NotifyType.COOKIE2:
             payloads.append(NotifyPayload(NotifyType.COOKIE2, each.data))
     payloads += mobike.update(ctx, session, message, chain)
+    tunnel = ctx.tunnel(session)
+    if tunnel is not None and session.sa.began == "initiator" and not over:
+        redirect.followed(ctx, session, tunnel, chain)
     exchange.answer(ctx, session, message, [] if over else payloads)
     if over:
         end(ctx, session, over)

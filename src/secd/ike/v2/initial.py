@@ -23,7 +23,7 @@ from secd.ike.crypto.ikev2 import ike_keys, skeyseed
 from secd.ike.endpoint import Endpoint
 from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel, origin_for
-from secd.ike.v2 import between, exchange, explain, natd, signing, suites
+from secd.ike.v2 import between, exchange, explain, natd, redirect, signing, suites
 from secd.ike.v2.context import Context, Message, Runner, Session, settings
 from secd.ike.v2.cookies import ASK, ASK_EACH, MOST, MOST_EACH, Cookies, load
 from secd.ike.v2.state import IkeSA, InitAnswered, InitSent, Nat, Opening, Peer, Starting, Transcript
@@ -54,6 +54,7 @@ VENDOR = b"secd"
 def start(ctx: Context, runner: Runner, tunnel: Tunnel, endpoint: Endpoint, *, replaces: bool = False) -> None:
     """Begin an IKE SA with the peer at `endpoint`; `replaces`: another one of the tunnel still carries it."""
     now = ctx.world.now
+    endpoint, sent_by = redirect.taken(ctx, tunnel, endpoint)
     first_contact = not replaces and endpoint.remote not in ctx.contacted
     ctx.contacted.add(endpoint.remote)
     local = endpoint.local or ctx.locals.get(endpoint.remote, "")
@@ -74,7 +75,7 @@ def start(ctx: Context, runner: Runner, tunnel: Tunnel, endpoint: Endpoint, *, r
     )
     offered = suites.ike_alternatives(settings(tunnel).ikesa)
     first = suites.group_name(offered[0][TransformType.KE][0].id)
-    runner.begin(session, "request", _open(ctx, session, tunnel, InitSent(b"", first, b"", b"")))
+    runner.begin(session, "request", _open(ctx, session, tunnel, InitSent(b"", first, b"", b"", sent_by=sent_by)))
 
 
 def _open(ctx: Context, session: Session, tunnel: Tunnel, state: InitSent) -> Step[None]:
@@ -96,7 +97,7 @@ def _send(ctx: Context, session: Session, tunnel: Tunnel, state: InitSent) -> No
     ]
     if tunnel.connection.natt or wanted.force_natt:
         payloads += natd.payloads(ctx, sa, sa.endpoint, force=wanted.force_natt)
-    payloads += _abilities([tunnel], None)
+    payloads += [*redirect.supported(tunnel, state.sent_by), *_abilities([tunnel], None)]
     sa.phase = state
     sa.request = None
     exchange.request_plain(ctx, session, payloads, Opening())
@@ -109,6 +110,9 @@ def take_answer(ctx: Context, session: Session, message: Message) -> Step[None]:
         raise WireError("does not fit the exchange any more")
     chain = message.clear()
     if chain.find(SAPayload) is None:
+        if redirect.followed(ctx, session, tunnel, chain, state.nonce):
+            ctx.remove(session)
+            return
         yield from _begin_again(ctx, session, tunnel, state, chain)
         return
     choice = suites.chosen_by_peer(
@@ -166,7 +170,7 @@ def _begin_again(ctx: Context, session: Session, tunnel: Tunnel, state: InitSent
         name = suites.group_name(parse_group(wanted))
         ours = explain.groups_of(suites.ike_alternatives(settings(tunnel).ikesa))
         if name in ours and name != state.group:
-            yield from _open(ctx, session, tunnel, InitSent(b"", name, b"", b"", state.cookie, state.starts + 1))
+            yield from _open(ctx, session, tunnel, replace(state, group=name, starts=state.starts + 1, refusal=""))
         elif name not in ours:
             text = explain.group_refused(session.sa.endpoint.remote, name, ours, tunnel.connection.origin)
             _discouraged(ctx, session, tunnel, "proposal-mismatch", text)

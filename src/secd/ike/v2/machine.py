@@ -8,7 +8,7 @@ from secd.ike import esp, machine
 from secd.ike.contract import InstalledSA
 from secd.ike.steps import Unanswered
 from secd.ike.tunnel import Tunnel
-from secd.ike.v2 import config, dataplane, dispatch, ending, failures, lifecycle, mobike, tending
+from secd.ike.v2 import config, dataplane, dispatch, ending, failures, lifecycle, mobike, redirect, tending
 from secd.ike.v2.context import Context, Session
 from secd.ike.v2.cookies import Cookies
 from secd.ike.v2.state import Child, Closed, Closing, IkeSA, Starting
@@ -38,6 +38,7 @@ class Machine(machine.Machine[IkeSA, Session, Child]):
     def configured(self) -> None:
         """The tunnels are known."""
         config.configured(self.ctx)
+        redirect.configured(self.ctx)
         super().configured()
         config.tell(self.ctx)
 

@@ -13,6 +13,9 @@ from secd.ike.v2.state import Child, Closed, Closing, Established, InitAnswered
 def next_request(ctx: Context, runner: Runner, session: Session) -> None:
     """Send what is due next, if nothing of ours is under way: ends first, then new keys, then questions."""
     sa, now, tunnel = session.sa, ctx.world.now, ctx.tunnel(session)
+    if session.redirected and tunnel is not None:
+        session.redirected = False
+        start(ctx, runner, tunnel, sa.endpoint, replaces=True)
     if not sa.established or sa.request is not None or ctx.world.steps.busy(session.id, "request"):
         return
     if session.moved_to is not None:

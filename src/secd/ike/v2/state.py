@@ -65,7 +65,10 @@ class Starting(_Secret, tag="starting"):
 
 
 class InitSent(_Secret, tag="init-sent"):
-    """Initiator, IKE_SA_INIT sent, for the `starts`th time.  `refusal`: why it will fail, as somebody says."""
+    """Initiator, IKE_SA_INIT sent, for the `starts`th time.  `refusal`: why it will fail, as somebody says.
+
+    `sent_by`: the gateway that has sent us to this one (RFC 5685).
+    """
 
     nonce: bytes
     group: str
@@ -74,7 +77,7 @@ class InitSent(_Secret, tag="init-sent"):
     cookie: bytes = b""
     starts: int = 1
     refusal: str = ""
-    redirected_from: str = ""
+    sent_by: str = ""
 
 
 class Between(_Secret, tag="between"):
@@ -95,7 +98,6 @@ class AuthSent(_Secret, tag="auth-sent"):
     transcript: Transcript
     spi: int
     mixed: IkeKeys | None = None
-    redirected_from: str = ""
 
 
 class InitAnswered(_Secret, tag="init-answered"):
