@@ -124,13 +124,17 @@ def _look_for_use(ctx: Context, session: Session, quick: QuickMode) -> Step[None
     tunnel, state, now = ctx.tunnel(session), quick.state, ctx.world.now
     if tunnel is None or not isinstance(state, AnswerSent | ConfirmationSent):
         return
-    lags = idle is not None and idle < quick_mode.LAG and older is not None and older[1].expires - now > quick_mode.HOLD
-    waited = now - quick_mode.confirmed_at(quick)
-    over = isinstance(state, ConfirmationSent) and state.limit <= now
-    if used or (over and not (lags and waited < quick_mode.LONG_HOLD)):
-        quick_mode.confirm(ctx, session, tunnel, quick, state)
-    elif lags and waited >= quick_mode.LAG and (data := again(quick.flight)) is not None:
+    begun = quick_mode.confirmed_at(quick)
+    waited, lags, over, patience = now - begun, False, False, quick_mode.LAG
+    if isinstance(state, ConfirmationSent):
+        lags = idle is not None and idle < quick_mode.LAG
+        patience = min(patience, (state.limit - begun) / 4)  # of a pair that ends soon
+        long = lags and older is not None and older[1].expires - now > quick_mode.HOLD
+        over = state.limit <= now and not (long and waited < quick_mode.LONG_HOLD)
+    if lags and waited >= patience and (data := again(quick.flight)) is not None:
         ctx.send(session.sa.endpoint, data)
+    if used or over:
+        quick_mode.confirm(ctx, session, tunnel, quick, state)
 
 
 def _quick_mode_over(ctx: Context, session: Session, message_id: int) -> None:
