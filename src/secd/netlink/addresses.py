@@ -14,7 +14,7 @@ _INFO = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _ADDRESS, _LOCAL, _FLAGS, _PROTOCOL = 1, 2, 8, 11
 _NODAD, _TENTATIVE = 0x02, 0x40
 SCOPE_GLOBAL, SCOPE_LINK = 0, 253
-#: Who has set an address (`ip -d address` shows it, Linux 5.18 and newer): one that a peer gives to a secN.
+#: Who has set an address (IFA_PROTO, Linux 5.18 and newer): one that a peer gives to a secN.
 PROTOCOL_GIVEN = 94
 
 
