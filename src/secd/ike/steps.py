@@ -177,10 +177,10 @@ class Steps:
 
     def give_up(self, now: float) -> list[str]:
         """Cancel the steps that have waited too long; returns their owners."""
-        late = [number for number, waiting in self._waiting.items() if waiting.deadline <= now]
         owners = []
-        for number in late:
-            waiting = self._waiting.pop(number)
+        while (oldest := self._oldest()) is not None and oldest[1].deadline <= now:
+            number, waiting = oldest
+            del self._waiting[number]
             self._forget(waiting.owner, waiting.key)
             waiting.step.close()
             owners.append(waiting.owner)
@@ -188,7 +188,12 @@ class Steps:
 
     def deadline(self) -> float | None:
         """When the oldest question is given up."""
-        return min((waiting.deadline for waiting in self._waiting.values()), default=None)
+        oldest = self._oldest()
+        return oldest[1].deadline if oldest is not None else None
+
+    def _oldest(self) -> tuple[int, _Waiting] | None:
+        """The question that was asked first, which is the first of the table, for all may wait for as long."""
+        return next(iter(self._waiting.items()), None)
 
     def _forget(self, owner: str, key: str) -> None:
         keys = self._busy.get(owner, {})
