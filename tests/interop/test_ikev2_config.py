@@ -8,17 +8,18 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.interop.test_ikev2_strongswan import ESP, ESP_THEM, IKE, IKE_THEM, Pair2
 
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Host, Lab
-from secd.lab.pair import PSK, THEM, US
+from secd.lab.pair import PSK, THEM, US, Pair
 from secd.lab.secd import Secd
 from secd.lab.strongswan import DEVICE, Charon, Tunnel, Value
 
 pytestmark = pytest.mark.root
 
-HUB, NETWORK = "10.9.0.1", "10.9.0.0/24"
+HUB = "10.9.0.1"
+IKE, ESP = "enc aes-256-gcm prf hmac-sha2-256 group curve25519", "enc aes-256-gcm group curve25519"
+IKE_THEM, ESP_THEM = "aes256gcm16-prfsha256-curve25519", "aes256gcm16-curve25519"
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def tunnel(pools: dict[str, Value] | None = None, *, pools_there: str = "", **ex
 @contextlib.contextmanager
 def both(
     hosts: tuple[Host, Host], rules: str, *theirs: Tunnel, interfaces: dict[str, str] | None = None
-) -> Iterator[Pair2]:
+) -> Iterator[Pair]:
     """Start charon with its tunnels, and secd with `rules` as its iked.conf."""
     us, them = hosts
     us.write("/etc/iked.conf", rules, mode=0o600)
@@ -54,7 +55,7 @@ def both(
     with Charon(them, *theirs, log_level=2) as charon:
         charon.inner(HUB, "10.9.0.77")
         with Secd(us, "", interfaces or {"sec0": "up\n"}, "-v") as secd:
-            yield Pair2(us, them, secd, charon)
+            yield Pair(us, them, secd, charon, ike=2)
 
 
 def addresses(host: Host) -> set[str]:
@@ -86,8 +87,8 @@ def test_a_spoke_has_the_address_that_a_hub_gives_it_over_rekeys_and_kills_until
         assert pair.secd.status()["sec0"]["assigned"] == {
             "address": ["10.9.0.77/24"], "name-server": ["10.9.0.53"], "protected-subnet": ["10.20.0.0/16"],
         }  # fmt: skip
-        assert "`resolvectl dns sec0 10.9.0.53`" in pair.log()
-        assert "`ip route add 10.20.0.0/16 dev sec0`" in pair.log()
+        assert "`resolvectl dns sec0 10.9.0.53`" in pair.secd.daemon.text()
+        assert "`ip route add 10.20.0.0/16 dev sec0`" in pair.secd.daemon.text()
         sa = pair.charon.established()
         assert sa is not None
         assert sa.inner_remote == ("10.9.0.77",)
@@ -123,7 +124,7 @@ def test_both_versions_of_ip_are_given_at_once(hosts: tuple[Host, Host]) -> None
 def test_a_hub_that_has_no_address_left_is_told_of_and_asked_again(hosts: tuple[Host, Host]) -> None:
     us, _them = hosts
     with both(hosts, policy("active", "request address any"), tunnel(pools_there="nowhere")) as pair:
-        wait_until(lambda: "INTERNAL_ADDRESS_FAILURE" in pair.log(), 10, "the reason")
+        wait_until(lambda: "INTERNAL_ADDRESS_FAILURE" in pair.secd.daemon.text(), 10, "the reason")
         reason = pair.secd.status()["sec0"]["reason"]
         assert "has no inner address for us (INTERNAL_ADDRESS_FAILURE): its pool is used up, or is not for us" in reason
         pair.charon.load(tunnel(POOL))
@@ -137,8 +138,8 @@ def test_a_hub_that_carries_the_inner_address_alone_is_no_fault_and_is_said(host
     with both(hosts, policy("active", "request address any"), tunnel(POOL, children={"sec0": child})) as pair:
         pair.secd.wait_up("sec0")
         wait_until(lambda: _pings(us, HUB), 5, "traffic")
-        assert "carries only what is from and to the inner address 10.9.0.77" in pair.log()
-        assert "it drops whatever else" not in pair.log()
+        assert "carries only what is from and to the inner address 10.9.0.77" in pair.secd.daemon.text()
+        assert "it drops whatever else" not in pair.secd.daemon.text()
 
 
 # -- secd gives -------------------------------------------------------------------------------------------
@@ -148,7 +149,10 @@ def test_a_client_gets_an_address_out_of_our_pool_and_is_routed_to(hosts: tuple[
     us, them = hosts
     words = f"config address {HUB}/24 config address 2001:db8:9::1/64 config name-server 10.9.0.53"
     here = {"sec0": f"inet {HUB} 255.255.255.255\ninet6 2001:db8:9::1 128\nup\n"}
-    with both(hosts, policy("passive", words), tunnel(vips="0.0.0.0, ::"), interfaces=here) as pair:
+    everything = "0.0.0.0/0, ::/0"
+    child: dict[str, Value] = {"local_ts": everything, "remote_ts": everything, "esp_proposals": ESP_THEM}
+    client = tunnel(vips="0.0.0.0, ::", children={"sec0": child})
+    with both(hosts, policy("passive", words), client, interfaces=here) as pair:
         them.ip("address", "flush", "dev", DEVICE)
         pair.charon.initiate()
         pair.secd.wait_up("sec0")
@@ -159,8 +163,11 @@ def test_a_client_gets_an_address_out_of_our_pool_and_is_routed_to(hosts: tuple[
         assert "[10.9.0.2]" in us.run("ikectl", "show", "sa").stdout
         pair.charon.inner("10.9.0.2", HUB)
         assert "10.9.0.2 " in us.ip("route", "show", "dev", "sec0")
+        them.address("2001:db8:9::2/64", DEVICE)
         assert _pings(us, "10.9.0.2", source=HUB)
         assert _pings(them, HUB)
+        assert _pings(us, "2001:db8:9::2", source="2001:db8:9::1")
+        assert _pings(them, "2001:db8:9::1")
 
         us.run("kill", "-9", str(pair.secd.processes()["iked"]))
         pair.secd.sec("rekey", "--ike", "sec0")
@@ -188,7 +195,7 @@ def test_a_pool_that_is_used_up_refuses_a_client_with_the_words_to_write(hosts: 
         pair.charon.initiate("first")
         pair.secd.wait_up("sec0")
         pair.charon.swanctl("--initiate", "--child", "second", "--timeout", "3", check=False)
-        line = next(line for line in pair.log().splitlines() if "INTERNAL_ADDRESS_FAILURE" in line)
+        line = next(line for line in pair.secd.daemon.text().splitlines() if "INTERNAL_ADDRESS_FAILURE" in line)
         assert "10.9.0.1/30 of `config address` at /etc/iked.conf: 2 is with sec0; write a larger network" in line
         assert "INTERNAL_ADDRESS_FAILURE" in pair.charon.log()
         assert not [sa for sa in pair.secd.sas() if sa["iface"] == "sec1"]
