@@ -22,6 +22,12 @@ def report(table: Table[A, S, C], tunnel: Tunnel) -> None:
         table.world.log("warning", tunnel.name, "down", f"{tunnel.connection.iface} is down: {tunnel.reason}")
 
 
+def keep_mapping(table: Table[A, S, C], session: S) -> None:
+    """Behind a NAT, plan the first keepalive."""
+    if session.sa.established and session.sa.nat.here and session.keepalive_at is None:
+        session.keepalive_at = table.world.now + nat.KEEPALIVE
+
+
 def plan(table: Table[A, S, C], tunnel: Tunnel) -> None:
     """Nobody is at work on a tunnel: plan the next attempt."""
     tunnel.plan(table.world.now, table.world.random)

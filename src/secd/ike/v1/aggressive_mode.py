@@ -27,13 +27,13 @@ from secd.ike import explain, identities, proposals
 from secd.ike.crypto.groups import group
 from secd.ike.endpoint import Endpoint
 from secd.ike.proposals import Choice
-from secd.ike.retransmission import Flight, again, received
+from secd.ike.retransmission import again, received
 from secd.ike.steps import Step, Unanswered, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import exchange, half_open, offers, phase1, proofs
 from secd.ike.v1.context import Context, Message, Runner, Session, Terms, Told
 from secd.ike.v1.exchange import MAX_BAD, NONCE_OCTETS
-from secd.ike.v1.state import AggressiveAnswered, AggressiveSent, IsakmpSA, KeyWanted, Phase1
+from secd.ike.v1.state import AggressiveAnswered, AggressiveSent, KeyWanted, Phase1
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, NotifyType
 from secd.ike.wire.isakmp import NO_COOKIE, Chain
@@ -156,23 +156,7 @@ def respond(ctx: Context, runner: Runner, message: Message) -> None:
         return
     chosen, suite = choice
     tunnel = next(each for each in welcome if offers.allows(each.connection, suite))
-    now = ctx.world.now
-    session = ctx.add(
-        IsakmpSA(
-            icookie=message.header.initiator_cookie,
-            rcookie=exchange.cookie(ctx),
-            role="responder",
-            tunnel="",
-            fingerprint=b"",
-            endpoint=where,
-            created=now,
-            expires=now + exchange.RESPONDER_LIMIT,
-            phase1=KeyWanted(),
-            flight=Flight(),
-            exchange="aggressive",
-            suite=suite,
-        )
-    )
+    session = exchange.begun_by_peer(ctx, message, suite, KeyWanted())
     step = _answer(ctx, session, Asked(message, chain, tunnel, chosen))
     runner.begin(session, exchange.KEY, _or_forget(ctx, session, step))
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from secd.ike import nat
 from secd.ike.endpoint import Endpoint
+from secd.ike.proposals import Suite
 from secd.ike.retransmission import Flight, sent
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1.context import Context, Message, Session
@@ -45,6 +46,27 @@ def begin(ctx: Context, tunnel: Tunnel, endpoint: Endpoint, phase1: Phase1, *, r
             exchange=tunnel.connection.exchange,
             initial_contact=first_contact,
             rekeying=rekeying,
+        )
+    )
+
+
+def begun_by_peer(ctx: Context, message: Message, suite: Suite, phase1: Phase1) -> Session:
+    """A new SA that `message` has begun, of a tunnel that is not known yet."""
+    now = ctx.world.now
+    return ctx.add(
+        IsakmpSA(
+            icookie=message.header.initiator_cookie,
+            rcookie=cookie(ctx),
+            role="responder",
+            tunnel="",
+            fingerprint=b"",
+            endpoint=message.endpoint,
+            created=now,
+            expires=now + RESPONDER_LIMIT,
+            phase1=phase1,
+            flight=Flight(),
+            exchange=suite.exchange,
+            suite=suite,
         )
     )
 

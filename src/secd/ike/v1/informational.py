@@ -16,6 +16,7 @@ from secd.ike.v1.context import Context, Message, Session
 from secd.ike.v1.state import AggressiveSent, AnswerSent, Gone, IdentitySent, ProposalSent, QuickMode
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import NotifyType, ProtocolId, name_of
+from secd.ike.wire.isakmp import Chain
 from secd.ike.wire.payloads import DeletePayload, HashPayload, NotificationPayload
 
 #: Seconds within which an initiator that does not like our name deletes the ISAKMP SA.
@@ -27,16 +28,22 @@ _NAME_REFUSED = (NotifyType.INVALID_ID_INFORMATION, NotifyType.AUTHENTICATION_FA
 _FORGOTTEN = (NotifyType.INVALID_COOKIE, NotifyType.INVALID_SPI)
 
 
+def opened(session: Session, message: Message) -> Chain:
+    """The payloads of an exchange of one message under an established SA, whose hash agrees (RFC 2409 §5.7)."""
+    chain, _ = message.decrypt(session.phase2_cbc(message.header.message_id))
+    first = chain.payloads[0] if chain.payloads else None
+    expected = hash_1(session.prf, session.keys.skeyid_a, message.header.message_id, chain.after_first)
+    if not isinstance(first, HashPayload) or not hmac.compare_digest(first.data, expected):
+        raise WireError("the hash does not agree", NotifyType.INVALID_HASH_INFORMATION)
+    return chain
+
+
 def protected(ctx: Context, session: Session, message: Message) -> None:
     """An informational exchange under an established SA."""
     message_id = message.header.message_id
     if message_id in session.sa.recent:
         return
-    chain, _ = message.decrypt(session.phase2_cbc(message_id))
-    first = chain.payloads[0] if chain.payloads else None
-    expected = hash_1(session.prf, session.keys.skeyid_a, message_id, chain.after_first)
-    if not isinstance(first, HashPayload) or not hmac.compare_digest(first.data, expected):
-        raise WireError("the hash does not agree", NotifyType.INVALID_HASH_INFORMATION)
+    chain = opened(session, message)
     if not dpd.is_alone(chain.payloads[1:]):
         session.remember(message_id)
     elif not dpd.is_new(session, message_id, chain.one(NotificationPayload)):

@@ -38,13 +38,12 @@ from secd.ike.connection import PreSharedKey
 from secd.ike.crypto.groups import group
 from secd.ike.crypto.ikev1 import skeyid_psk_data, skeyid_signatures
 from secd.ike.endpoint import Endpoint
-from secd.ike.retransmission import Flight
 from secd.ike.steps import Step, key_pair, keyed_prf, shared_secret
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import exchange, half_open, offers, phase1, proofs
 from secd.ike.v1.context import Context, Message, Session, Told
 from secd.ike.v1.exchange import MAX_BAD, NONCE_OCTETS
-from secd.ike.v1.state import IdentitySent, IsakmpSA, KeyAnswered, Keys, KeySent, OfferSent, OfferTaken, Phase1
+from secd.ike.v1.state import IdentitySent, KeyAnswered, Keys, KeySent, OfferSent, OfferTaken, Phase1
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ExchangeType, NotifyType
 from secd.ike.wire.isakmp import NO_COOKIE, Chain, encode_message
@@ -172,23 +171,8 @@ def respond(ctx: Context, message: Message) -> None:
     if not half_open.make_room(ctx, where.remote):
         return
     chosen, suite = choice
-    now = ctx.world.now
     willing = [each for each in candidates if offers.allows(each.connection, suite)]
-    session = ctx.add(
-        IsakmpSA(
-            icookie=message.header.initiator_cookie,
-            rcookie=exchange.cookie(ctx),
-            role="responder",
-            tunnel="",
-            fingerprint=b"",
-            endpoint=where,
-            created=now,
-            expires=now + exchange.RESPONDER_LIMIT,
-            phase1=OfferTaken(offer.body, [each.name for each in willing]),
-            flight=Flight(),
-            suite=suite,
-        )
-    )
+    session = exchange.begun_by_peer(ctx, message, suite, OfferTaken(offer.body, [each.name for each in willing]))
     offers.note_vendor(session, chain, willing[0].connection)
     vendor_ids = offers.vendor_ids(willing[0].connection, session.sa.nat.dialect)
     exchange.send(ctx, session, ctx.plain(session, [proposals.answer(chosen, chosen.spi), *vendor_ids]), message)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from secd.ike import nat, tending
+from secd.ike import tending
 from secd.ike.connection import Connection
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, dpd, offers, opening, quick_mode
@@ -32,8 +32,7 @@ def tend(ctx: Context, tunnel: Tunnel) -> None:
     _gather(ctx, tunnel)
     for session in ctx.of(tunnel.name):
         dpd.schedule(ctx, session)
-        if session.sa.established and session.sa.nat.here and session.keepalive_at is None:
-            session.keepalive_at = ctx.world.now + nat.KEEPALIVE
+        tending.keep_mapping(ctx, session)
     tending.report(ctx, tunnel)
     if ctx.newest_pair(tunnel.name) is not None and ctx.newest(tunnel.name) is not None:
         tunnel.attempt_at = None

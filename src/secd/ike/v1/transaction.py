@@ -6,15 +6,11 @@ ATTRIBUTES-NOT-SUPPORTED, once for a message, and a person is told once; nothing
 
 from __future__ import annotations
 
-import hmac
-
 from secd.ike import explain
-from secd.ike.crypto.ikev1 import hash_1
-from secd.ike.v1 import phase1
+from secd.ike.v1 import informational, phase1
 from secd.ike.v1.context import Context, Message, Session
-from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import ConfigType, NotifyType
-from secd.ike.wire.payloads import ConfigurationPayload, HashPayload
+from secd.ike.wire.payloads import ConfigurationPayload
 
 #: XAUTH's attributes (draft-beaulieu-ike-xauth §6).
 _XAUTH = range(16520, 16531)
@@ -25,11 +21,7 @@ def refuse(ctx: Context, session: Session, message: Message) -> None:
     message_id, tunnel = message.header.message_id, ctx.tunnel(session)
     if tunnel is None or not session.sa.established or not message_id or message_id in session.sa.recent:
         return
-    chain, _ = message.decrypt(session.phase2_cbc(message_id))
-    first = chain.payloads[0] if chain.payloads else None
-    expected = hash_1(session.prf, session.keys.skeyid_a, message_id, chain.after_first)
-    if not isinstance(first, HashPayload) or not hmac.compare_digest(first.data, expected):
-        raise WireError("the hash does not agree", NotifyType.INVALID_HASH_INFORMATION)
+    chain = informational.opened(session, message)
     asked = chain.one(ConfigurationPayload)
     session.remember(message_id)
     session.heard = ctx.world.now

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from secd.ike import nat, tending
+from secd.ike import tending
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2 import aging, ending, informational, liveness, requests, suites
 from secd.ike.v2 import child as creation
 from secd.ike.v2.context import Context, Runner, Session, settings
 from secd.ike.v2.state import Established, InitSent, Starting
-
 
 #: IKE SAs of a tunnel beside the newest, those included that are about to end.
 MAX_SAS = 16
@@ -25,8 +24,7 @@ def tend(ctx: Context, runner: Runner, tunnel: Tunnel) -> None:
     for session in ctx.of(tunnel.name):
         requests.next_request(ctx, runner, session)
         liveness.schedule(ctx, session)
-        if session.sa.established and session.sa.nat.here and session.keepalive_at is None:
-            session.keepalive_at = ctx.world.now + nat.KEEPALIVE
+        tending.keep_mapping(ctx, session)
     aging.look_at_duplicates(ctx, tunnel)
     tending.report(ctx, tunnel)
     if ctx.newest_pair(tunnel.name) is not None:
