@@ -10,15 +10,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain
 from typing import TypeAlias
 
 from secd.ike.contract import AssignAddress
 
-#: So many addresses of a pool are given out, the lowest ones.
+#: Of a larger pool so many addresses are given out, the lowest ones.
 MAX_POOL = 65_536
 
-Host: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 #: iked.conf's words (`address`, `name-server`, ..) and their values.
 Words: TypeAlias = Mapping[str, Sequence[str]]
@@ -55,11 +54,13 @@ class Inner:
         """Start with none."""
         self._held: dict[str, Holding] = {}
         self._owners: dict[str, str] = {}  # who has a lease, in the order in which they were given
+        self._next: dict[str, int] = {}  # where in a pool to look for a free address
         self._changed: set[str] = set()
         self._gone: set[str] = set()
 
     def want(self, tunnels: Mapping[str, Use]) -> None:
         """Take what the configuration says of every tunnel; what is not wanted any more is taken back."""
+        self._next.clear()
         for name, holding in self._held.items():
             use = tunnels.get(name, Use(holding.iface))
             if holding.given and not use.asks:
@@ -145,8 +146,15 @@ class Inner:
     def _free(self, pools: Sequence[str], asked: str) -> str:
         if asked and asked not in self._owners and any(_in_pool(pool, asked) for pool in pools):
             return asked
-        candidates = (str(each) for pool in pools for each in _hosts(pool))
-        return next((each for each in candidates if each not in self._owners), "")
+        for pool in pools:
+            interface, numbers = ipaddress.ip_interface(pool), _numbers(pool)
+            begin = self._next.get(pool, 0)  # or thousands that are given out already would be tried for each peer
+            for at in chain(range(begin, len(numbers)), range(begin)):
+                found = str(type(interface.ip)(numbers[at]))
+                if found not in self._owners and found != _own(interface):
+                    self._next[pool] = at + 1
+                    return found
+        return ""
 
     def _reclaim(self, pools: Sequence[str], is_idle: Callable[[str], bool]) -> str:
         for address, owner in self._owners.items():
@@ -169,25 +177,21 @@ def _version(address: str) -> int:
     return 6 if ":" in address else 4
 
 
-def _hosts(pool: str) -> Iterator[Host]:
-    """The addresses of a pool: one, or those of a network without its own, its first and its last."""
-    interface = ipaddress.ip_interface(pool)
-    hosts: Iterable[Host] = interface.network.hosts()
-    if interface.network.num_addresses == 1:
-        hosts = [interface.ip]
-    yield from (each for each in islice(hosts, MAX_POOL) if each != _own(interface))
+def _numbers(pool: str) -> range:
+    """The addresses of a pool as numbers: one, or those of a network without its first and its last."""
+    network = ipaddress.ip_interface(pool).network
+    first, last = int(network.network_address), int(network.broadcast_address)
+    if network.num_addresses > 2:
+        first, last = first + 1, last - (network.version == 4)
+    return range(first, min(last, first + MAX_POOL - 1) + 1)
 
 
 def _in_pool(pool: str, address: str) -> bool:
     interface, host = ipaddress.ip_interface(pool), ipaddress.ip_address(address)
-    network = interface.network
-    if host not in network or host == _own(interface):
-        return False
-    edge = {network.network_address} | ({network.broadcast_address} if network.version == 4 else set())
-    return network.num_addresses <= 2 or (host not in edge and int(host) - int(network.network_address) <= MAX_POOL)
+    return host.version == interface.version and int(host) in _numbers(pool) and address != _own(interface)
 
 
-def _own(interface: Interface) -> Host | None:
+def _own(interface: Interface) -> str:
     """The address of a pool that is ours: `10.9.0.1/24` has one, `10.9.0.0/24` and `10.9.0.7` have none."""
     ours = interface.network.num_addresses > 1 and interface.ip != interface.network.network_address
-    return interface.ip if ours else None
+    return str(interface.ip) if ours else ""
