@@ -43,6 +43,8 @@ TABLE, PRIORITY, OWNER = 1516, 32500, 94
 #: Seconds after a change before the copy follows, and how much longer than the last comparison took it rests.
 _DEBOUNCE, _REST = 0.02, 5.0
 _SHORTEST_REST = 0.1
+#: Seconds between two words that packets may go another way, at least.
+_PAUSE = 0.5
 #: Routes that are copied; of more, BGP's are left out first (a full table of the Internet is no part of the underlay).
 MAX_ROUTES = 16_384
 #: Routes read before others have their turn, and changes made.
@@ -73,6 +75,8 @@ class Underlay:
         """
         self._on_change = on_change
         self._moved = False
+        self._told = 0.0
+        self._telling: asyncio.TimerHandle | None = None
         self._netlink, self._tunnels, self._log, self._ports = netlink, tunnels, log, ports
         self._families = list(rules.FAMILIES)
         self._incomplete: set[int] = set()
@@ -109,6 +113,8 @@ class Underlay:
         """Take the rules away, then the copy; those of another secd stay if this one did not start."""
         if not self._started:
             return
+        if self._telling:
+            self._telling.cancel()
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -142,9 +148,15 @@ class Underlay:
             delay = max(_SHORTEST_REST, (time.monotonic() - started) * _REST)
 
     def _tell(self) -> None:
-        moved, self._moved = self._moved, False
-        if moved:
-            self._on_change()
+        """Say that packets may go another way, after a pause since the last time."""
+        if self._moved and self._telling is None:
+            loop = asyncio.get_running_loop()
+            self._telling = loop.call_at(max(loop.time(), self._told + _PAUSE), self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._telling, self._moved = None, False
+        self._told = asyncio.get_running_loop().time()
+        self._on_change()
 
     def _failed(self, error: OSError) -> None:
         if error.errno != errno.EINTR:  # EINTR: the table changed while it was read

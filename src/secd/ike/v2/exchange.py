@@ -141,12 +141,11 @@ def _from_where(ctx: Context, session: Session, waiting: Request) -> Endpoint:
     return where
 
 
-def repeat_anew(ctx: Context, session: Session) -> None:
-    """Our request, if there is one, goes out at once and as often as if it were the first time."""
-    waiting = session.sa.request
+def try_another_way(ctx: Context, session: Session) -> None:
+    """Our request, if there is one, goes out at once, beside its repeats, from wherever the routing table says."""
+    waiting, session.roaming = session.sa.request, True
     if waiting is not None:
-        waiting.tries, waiting.next = 0, ctx.world.now
-        ctx.touch(session)
+        _send(ctx, _from_where(ctx, session, waiting), waiting.sent)
 
 
 def repeat_answer(ctx: Context, session: Session, message: Message) -> None:

@@ -49,9 +49,8 @@ def paths_changed(ctx: Context) -> None:
     ctx.locals.clear()
     for session in list(ctx.sessions.values()):
         if ctx.roams(session) and session.sa.delete_at is None and not session.sa.successor:
-            session.roaming = True
             session.probe = session.sa.request is None
-            exchange.repeat_anew(ctx, session)
+            exchange.try_another_way(ctx, session)
             ctx.touch(session)
 
 
