@@ -19,7 +19,7 @@ from rich.table import Table
 
 from bench import tools
 from bench.machine import Watch, commit, facts, seconds_of
-from bench.tunnels import PSK
+from bench.tunnels import PSK, A, B
 from secd.control.messages import Refused, Rekey, Reply
 from secd.ike.contract import SAKind
 from secd.ipc.channel import BlockingChannel
@@ -30,6 +30,8 @@ from secd.sadb.client import SADB
 
 #: Seconds in which nothing happens, and rekeys of each kind that are ordered one after the other.
 QUIET, REKEYS = 10.0, 20
+#: Seconds from when all are up until nothing that belongs to it is done any more.
+SETTLE = 10.0
 #: Seconds between two of them, and until the last one's older SAs are gone.
 PAUSE, AFTERWARDS = 0.6, 5.0
 KINDS: tuple[SAKind, ...] = ("child", "ike")
@@ -59,10 +61,11 @@ class Ends:
         """Start them, without a policy."""
         self.tunnels, self._group = tunnels, group
         self.hosts = lab.host(f"left-{tunnels}"), lab.host(f"right-{tunnels}")
-        lab.link(self.hosts[0], None, self.hosts[1], None)
-        for side, host in enumerate(self.hosts):
-            batch = "".join(f"address add {address(side, n)}/8 dev eth0\n" for n in range(tunnels))
+        lab.link(self.hosts[0], f"{A}/24", self.hosts[1], f"{B}/24")
+        for side, host in enumerate(self.hosts):  # behind one address: the kernel has not room for 1,000 neighbours
+            batch = "".join(f"address add {address(side, n)}/32 dev lo\n" for n in range(tunnels))
             host.run("ip", "-batch", "-", text=batch, timeout=120)
+            host.route(f"10.{2 - side}.0.0/16", (B, A)[side])
         self.daemons = [Secd(host, "") for host in self.hosts]
         for daemon in self.daemons:
             lab.on_exit(daemon)
@@ -83,7 +86,7 @@ class Ends:
 
     def _policies(self, side: int) -> str:
         mode, words = ("active", "passive")[side], IKE.format(group=self._group)
-        return "set dpd_check_interval 60\n" + "".join(
+        return "set dpd_check_interval 0\n" + "".join(
             f'ikev2 "t{n}" {mode} from any to any local {address(side, n)} peer {address(1 - side, n)} {words} '
             f'srcid {address(side, n)} dstid {address(1 - side, n)} psk "{PSK}" iface sec{n}\n'
             for n in range(self.tunnels)
@@ -149,7 +152,7 @@ def measure(lab: Lab, tunnels: int, group: str, console: Console) -> Figures:
     up, up_cpu = time.monotonic() - began, spent(ends, before)
     foreign = watch.stop().foreign
     console.print(f"{tunnels} tunnels are up after {up:.1f} s, {load:.1f} s of it to load them", highlight=False)
-    time.sleep(3.0)
+    time.sleep(SETTLE)
     full, before = ends.resident(), ends.cpu()
     time.sleep(QUIET)
     quiet = sum(spent(ends, before).values()) / QUIET

@@ -9,6 +9,7 @@ from typing import ClassVar, Generic
 import msgspec
 
 from secd.ike.contract import Answer, SAKind, SaveCheckpoint
+from secd.ike.retransmission import jitter
 from secd.ike.steps import Step, Unanswered
 from secd.ike.table import A, C, S, Table
 from secd.ike.tunnel import Tunnel
@@ -19,6 +20,8 @@ from secd.sadb.messages import MAX_CHECKPOINT, Direction
 TICK = 0.01
 #: Rounds of looking at tunnels after a step: what one look begins may change what the next one sees.
 ROUNDS = 16
+#: Seconds, about, for which attempts wait while many are under way already, as when a thousand tunnels are loaded.
+CROWDED = 0.2
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -145,6 +148,10 @@ class Machine(ABC, Generic[A, S, C]):
             self._due(session)
             self._done = session.id
         elif (tunnel := self.world.tunnels.get(name.removeprefix("tunnel "))) is not None:
+            if self.world.steps.crowded:
+                tunnel.attempt_at = self.world.now + jitter(self.world.random, CROWDED, 0.5)
+                self.world.timers.set(name, tunnel.attempt_at)
+                return
             newest = self._table.newest(tunnel.name)
             if newest is not None:
                 self.world.working(newest.id)

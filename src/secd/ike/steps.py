@@ -46,6 +46,8 @@ Step = Generator[Request, Answer, T]
 
 #: Seconds after which an unanswered question is given up: the process that should have answered has been replaced.
 ANSWER_TIMEOUT = 60.0
+#: Steps that wait, from when on nothing is begun that can as well begin later: half of what may wait to be computed.
+MANY = 64
 
 
 class Unanswered(Exception):
@@ -141,6 +143,11 @@ class Steps:
         """A request id that is not in use."""
         self._next_id += 1
         return self._next_id
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what can wait should not begin now."""
+        return len(self._waiting) >= MANY
 
     def busy(self, owner: str, key: str) -> bool:
         """Whether a step of this kind waits for an answer."""
