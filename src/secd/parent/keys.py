@@ -80,7 +80,8 @@ class KeyHolder:
     def sign(self, handle: str, scheme: str, data: bytes) -> bytes:
         """Sign `data` with a private key; raises KeyHolderError.
 
-        `scheme` is one of `signature_schemes.SCHEMES`, or `ikev1-rsa`: over a hash that is itself the data.
+        `scheme` is one of `signature_schemes.SCHEMES`, `rsa-sha1` (RFC 7296's method 1), or `ikev1-rsa`: over a hash
+        that is itself the data.
         """
         from secd.ike.crypto import signature_schemes, signatures
         from secd.ike.crypto.errors import UnsupportedAlgorithm
