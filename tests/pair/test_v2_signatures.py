@@ -74,6 +74,50 @@ def test_the_methods_before_rfc_7427(kind: str) -> None:
     start(*two(signing(kind, "alice.example", method=kind), signing(kind, "bob.example", method=kind)))
 
 
+@pytest.mark.parametrize("mine", ["any", "rfc7427"])
+def test_a_peer_without_rfc_7427_is_signed_to_as_the_words_allow(mine: str) -> None:
+    """Bob's word forbids RFC 7427, so he does not announce it."""
+    old = signing("ecdsa384", "bob.example", method="ecdsa384")
+    net, alice, bob = two(signing("ecdsa384", "alice.example", method=mine), old)
+    if mine == "any":
+        start(net, alice, bob)
+        return
+    bob.start(settled=True)
+    alice.start()
+    net.run(5)
+    assert "does not know RFC 7427, which `rfc7427` at" in alice.said("cannot-sign")[0]
+
+
+@pytest.mark.parametrize(("kind", "words"), [("rsa", "or write `rsa` at"), ("ed25519", "use an ECDSA key")])
+def test_a_responder_that_cannot_sign_for_this_peer_says_so_and_answers(kind: str, words: str) -> None:
+    """Alice's word forbids RFC 7427."""
+    net, alice, bob = two(signing("ecdsa256", "alice.example", method="ecdsa256"), signing(kind, "bob.example"))
+    bob.start(settled=True)
+    alice.start()
+    net.run(5)
+    assert words in bob.said("cannot-sign")[0]
+    assert "AUTHENTICATION_FAILED" in alice.said("authentication-failed")[0]
+
+
+def test_rsa_with_sha_1_where_both_policies_say_so_with_a_warning() -> None:
+    net, alice, bob = two(signing("rsa", "alice.example", method="rsa"), signing("rsa", "bob.example", method="rsa"))
+    start(net, alice, bob)
+    for node in (alice, bob):
+        assert "one with SHA-1, which must not be used (RFC 8247 §3.2)" in node.said("certificate")[0]
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_speaker_killed_at_any_step_comes_up_with_certificates(name: str, when: str) -> None:
+    for step in range(2, 16):
+        net, alice, bob = two(signing("ecdsa256", "alice.example"), signing("ed25519", "bob.example"))
+        alice.compute_delay = bob.compute_delay = 0.05
+        (alice if name == "alice" else bob).kill_at = step if when == "before" else -step
+        bob.start(settled=True)
+        alice.start()
+        assert net.run(60, lambda a=alice, b=bob: matches(a, b)), f"killed at {step}"  # type: ignore[misc]
+
+
 def test_a_chain_over_an_intermediate_authority() -> None:
     between = Authority("Between", ROOT)
     leaf = der(certificate(KEYS["rsa"], "alice.example", between))
