@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.interop.life import BEFORE, BEHIND, OUTSIDE, behind_a_nat, move
 
 from secd.lab.commands import wait_until
 from secd.lab.namespaces import Host, Lab
@@ -16,7 +17,6 @@ from secd.lab.strongswan import Charon, Tunnel
 
 pytestmark = pytest.mark.root
 
-BEHIND, BEFORE, OUTSIDE = "10.0.0.1", "203.0.113.1", "203.0.113.2"
 MAIN, QUICK = (f"{phase} auth hmac-sha2-256 enc aes-256 group modp2048" for phase in ("main", "quick"))
 SUITE = "aes256-sha256-modp2048"
 
@@ -24,20 +24,7 @@ SUITE = "aes256-sha256-modp2048"
 @pytest.fixture
 def hosts(lab: Lab) -> tuple[Host, Host, Host]:
     """One host behind a NAT that also changes ports, the NAT, one host outside."""
-    number = len(lab.hosts)
-    behind, nat, outside = (lab.host(f"{name}{number}") for name in ("behind", "nat", "outside"))
-    lab.link(behind, f"{BEHIND}/30", nat, "10.0.0.2/30")
-    lab.link(nat, f"{BEFORE}/24", outside, f"{OUTSIDE}/24", a_device="eth1")
-    behind.route("default", "10.0.0.2")
-    nat.forward()
-    nat.masquerade("eth1", random_ports=True)
-    return behind, nat, outside
-
-
-def _move(nat: Host, address: str) -> None:
-    """Give the NAT another address: it forgets its mappings, and makes new ones."""
-    nat.ip("address", "flush", "dev", "eth1")
-    nat.address(f"{address}/24", "eth1")
+    return behind_a_nat(lab)
 
 
 def _rule(mode: str, peer: str, ids: str) -> str:
@@ -101,7 +88,7 @@ def test_secd_follows_a_peer_whose_mapping_moves_under_traffic(
     before = {sa["spi"] for sa in secd.sas()}
     with Probe(hosts[2], INNER_US, hosts[0], INNER_THEM, rate=200) as probe:
         time.sleep(0.3)
-        _move(hosts[1], "203.0.113.9")
+        move(hosts[1], "203.0.113.9")
         wait_until(lambda: "203.0.113.9" in {sa["destination"] for sa in secd.sas()}, 10, "the new address")
         time.sleep(0.5)
         to_charon, from_charon = probe.stop()
@@ -115,7 +102,7 @@ def test_secd_survives_that_its_own_mapping_moves(
     secd_behind: tuple[Secd, Charon], hosts: tuple[Host, Host, Host]
 ) -> None:
     """charon's userspace ESP cannot move an SA, so at worst the tunnel is made anew, within the time of DPD."""
-    _move(hosts[1], "203.0.113.9")
+    move(hosts[1], "203.0.113.9")
 
     def answered() -> bool:
         said = hosts[0].run("ping", "-q", "-n", "-c1", "-W1", INNER_THEM, check=False).stdout

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 
 import pytest
+from tests.interop.life import (
+    child_spis,
+    comes_back_or_waits,
+    ike_spis,
+    nothing_lost,
+    reboot,
+    roles,
+    wait_for_new,
+)
 
 from secd.lab.commands import wait_until
-from secd.lab.pair import INNER_THEM, INNER_US, PSK, THEM, US, Pair, Role, rule, theirs
-from secd.lab.probe import Probe
-from secd.lab.strongswan import IkeSA
+from secd.lab.pair import PSK, THEM, US, Pair, Role, rule, theirs
 
 pytestmark = pytest.mark.root
-
-roles = pytest.mark.parametrize("role", ["initiator", "responder"])
 
 
 @roles
@@ -39,16 +43,12 @@ def test_identities(pair: Pair, role: Role, srcid: str, dstid: str) -> None:
 @pytest.mark.parametrize("by", ["charon", "both"])
 def test_a_rekeying_by_the_peer_loses_nothing(pair: Pair, role: Role, what: str, by: str) -> None:
     before = pair.negotiate(role, rule(role), theirs())
-    with Probe(pair.us, INNER_US, pair.them, INNER_THEM, rate=200) as probe:
-        time.sleep(0.2)
+    with nothing_lost(pair):
         pair.charon.rekey(**{what: "sec0"})
         if by == "both":  # and again, at once
             time.sleep(0.3)
             pair.charon.rekey(**{what: "sec0"})
-        after = _wait_for_new(pair, before, _ike_spis if what == "ike" else _child_spis)
-        time.sleep(0.3)
-        for stream in probe.stop():
-            assert (stream.lost, stream.duplicates) == (0, 0), str(stream)
+        after = wait_for_new(pair, before, ike_spis if what == "ike" else child_spis)
     assert after
     _wait_for_agreement(pair)
 
@@ -59,36 +59,18 @@ def test_a_rekeying_by_secd_loses_nothing(pair: Pair, role: Role) -> None:
     main = "main auth hmac-sha2-256 enc aes-256 group modp2048 lifetime 8"
     quick = "quick auth hmac-sha2-256 enc aes-256 group modp2048 lifetime 6"
     before = pair.negotiate(role, rule(role, main, quick), theirs())
-    with Probe(pair.us, INNER_US, pair.them, INNER_THEM, rate=200) as probe:
-        after = _wait_for_new(pair, before, _child_spis, timeout=15)
-        _wait_for_new(pair, before, _ike_spis, timeout=15)
-        time.sleep(0.5)
-        for stream in probe.stop():
-            assert (stream.lost, stream.duplicates) == (0, 0), str(stream)
+    with nothing_lost(pair, settle=0.5):
+        after = wait_for_new(pair, before, child_spis, timeout=15)
+        wait_for_new(pair, before, ike_spis, timeout=15)
     assert after
 
 
 @roles
-def test_the_peer_deletes_the_tunnel(pair: Pair, role: Role) -> None:
-    """An active tunnel comes back by itself, a passive one waits for the peer."""
+@pytest.mark.parametrize("child_only", [False, True])
+def test_the_peer_deletes_the_tunnel_or_the_child_alone(pair: Pair, role: Role, child_only: bool) -> None:
     before = pair.negotiate(role, rule(role), theirs())
-    pair.charon.terminate()
-    if role == "initiator":
-        _wait_for_new(pair, before, _child_spis)
-        pair.ping(1)
-    else:
-        wait_until(lambda: not pair.secd.sas(), 5, "end of the SAs")
-
-
-@roles
-def test_the_peer_deletes_the_child_alone(pair: Pair, role: Role) -> None:
-    before = pair.negotiate(role, rule(role), theirs())
-    pair.charon.terminate(child_only=True)
-    if role == "initiator":
-        _wait_for_new(pair, before, _child_spis)
-        pair.ping(1)
-    else:
-        wait_until(lambda: not pair.secd.sas(), 5, "end of the SAs")
+    pair.charon.terminate(child_only=child_only)
+    comes_back_or_waits(pair, role, before)
 
 
 @roles
@@ -114,20 +96,16 @@ def test_charon_asks_whether_secd_lives(pair: Pair, role: Role) -> None:
 def test_a_peer_that_rebooted_is_back_within_the_time_of_dpd(pair: Pair, role: Role) -> None:
     """Default DPD: asked after 10 s of silence, given up after 5 more questions, 5 s apart."""
     before = pair.negotiate(role, rule(role), theirs())
-    pair.charon.kill()
-    pair.charon.restart()
-    pair.charon.inner(INNER_THEM, INNER_US)
-    _wait_for_new(pair, before, _child_spis, timeout=60)
+    reboot(pair)
+    wait_for_new(pair, before, child_spis, timeout=60)
     pair.ping(1)
 
 
 def test_a_peer_that_rebooted_and_initiates_replaces_what_was(pair: Pair) -> None:
     before = pair.negotiate("responder", rule("responder"), theirs())
-    pair.charon.kill()
-    pair.charon.restart()
-    pair.charon.inner(INNER_THEM, INNER_US)
+    reboot(pair)
     pair.charon.initiate()
-    _wait_for_new(pair, before, _child_spis)
+    wait_for_new(pair, before, child_spis)
     pair.ping(1)
     _wait_for_agreement(pair)
 
@@ -135,28 +113,6 @@ def test_a_peer_that_rebooted_and_initiates_replaces_what_was(pair: Pair) -> Non
 def test_aggressive_mode_with_a_secret_needs_an_explicit_word(pair: Pair) -> None:
     with pytest.raises(Exception, match="aggressive"):
         pair.load(f'ike interface sec0 peer {THEM} aggressive auth hmac-sha2-256 enc aes psk "{PSK}"\n')
-
-
-def _ike_spis(sa: IkeSA) -> tuple[str, ...]:
-    return (sa.initiator_spi, sa.responder_spi)
-
-
-def _child_spis(sa: IkeSA) -> tuple[str, ...]:
-    return tuple(spi for child in sa.children if child.state == "INSTALLED" for spi in (child.spi_in, child.spi_out))
-
-
-def _wait_for_new(
-    pair: Pair, before: IkeSA, spis: Callable[[IkeSA], tuple[str, ...]], timeout: float = 15
-) -> IkeSA | None:
-    """Wait until charon has a tunnel whose SPIs are all others than `before`."""
-
-    def changed() -> IkeSA | None:
-        for sa in pair.charon.list_sas():
-            if sa.state == "ESTABLISHED" and spis(sa) and set(spis(sa)) - set(spis(before)):
-                return sa
-        return None
-
-    return wait_until(changed, timeout, "an SA with new SPIs")
 
 
 def _wait_for_agreement(pair: Pair) -> None:
