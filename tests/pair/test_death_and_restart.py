@@ -51,6 +51,7 @@ def test_a_peer_that_comes_back_is_met_again_by_itself() -> None:
 def test_dead_peer_detection_can_be_turned_off() -> None:
     net, alice, bob = pair(dpd=None)
     start(net, alice, bob)
+    net.run(20)
     before = len(alice.sent), len(bob.sent)
     silence(bob)
     net.run(500)

@@ -167,6 +167,29 @@ def test_a_responder_that_installs_when_it_has_read_the_last_message_gets_nothin
     assert alice.pairs() == bob.pairs() == 1
 
 
+@pytest.mark.parametrize("lost", [2, 3, 4])
+def test_the_last_message_of_a_first_quick_mode_goes_again_until_the_pair_is_used(lost: int) -> None:
+    """strongSwan does not repeat message 2: without message 3 the tunnel would be dead until its first rekey."""
+    net = Network()
+    alice = Node(net, ALICE, [connection(ALICE, BOB)], seed=1)
+    bob = ReadsFirst(net, BOB, [connection(BOB, ALICE, mode="passive")], seed=2)
+    seen: Counter[bytes] = Counter()
+
+    def drop(_: int, send: Send) -> bool:
+        quick = send.data[18] == ExchangeType.QUICK
+        seen[send.data[20:24]] += quick and send.local == ALICE
+        number = seen[send.data[20:24]]
+        return quick and (number > 1 if send.local == BOB else 2 <= number <= lost)
+
+    net.drop = drop
+    bob.start(settled=True)
+    alice.start()
+    assert net.run(20, until=lambda: matches(alice, bob))
+    sent = len(alice.sent)
+    assert traffic(net, alice, bob, 5) == 0
+    assert len(alice.sent) == sent
+
+
 def test_the_last_message_goes_again_in_time_however_short_the_life_of_the_pair() -> None:
     """strongSwan does not repeat message 2: what is not there when the old pair ends is there after the next rekey."""
     net = Network()

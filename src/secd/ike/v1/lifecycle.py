@@ -10,7 +10,7 @@ from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import aging, children, dpd, exchange, informational, opening, quick_mode, tending
 from secd.ike.v1.context import Context, Runner, Session
-from secd.ike.v1.state import AnswerSent, ConfirmationSent, Gone, QuickMode
+from secd.ike.v1.state import AnswerSent, ConfirmationSent, Finished, Gone, QuickMode
 
 
 def deadline(session: Session) -> float:
@@ -89,7 +89,10 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
     now = ctx.world.now
     for message_id, quick in list(session.sa.quick.items()):
         data: bytes | None = b""
-        if quick.flight.next is not None and quick.flight.next <= now:
+        if isinstance(quick.state, Finished) and quick.flight.next is not None and quick.flight.next <= now:
+            quick.flight.next = None
+            runner.begin(session, f"confirm {message_id}", _repeat_unless_used(ctx, session, quick, quick.state.unseen))
+        elif quick.flight.next is not None and quick.flight.next <= now:
             data = due(quick.flight, now, ctx.world.random)
             if data is not None:
                 ctx.send(session.sa.endpoint, data)
@@ -135,6 +138,16 @@ def _look_for_use(ctx: Context, session: Session, quick: QuickMode) -> Step[None
         ctx.send(session.sa.endpoint, data)
     if used or over:
         quick_mode.confirm(ctx, session, tunnel, quick, state)
+
+
+def _repeat_unless_used(ctx: Context, session: Session, quick: QuickMode, spi: int) -> Step[None]:
+    """Some responders (strongSwan) send nothing before they have read message 3, and do not repeat message 2."""
+    if (yield from last_use(spi, session.sa.endpoint.local)) is not None:
+        return
+    data = due(quick.flight, ctx.world.now, ctx.world.random, tries=quick_mode.UNSEEN_TRIES)
+    if data:
+        ctx.send(session.sa.endpoint, data)
+    ctx.touch(session)
 
 
 def _quick_mode_over(ctx: Context, session: Session, message_id: int) -> None:

@@ -57,6 +57,9 @@ HOLD = 10.0
 LOOK = 0.1
 LONG_HOLD = 30.0
 LAG = 1.0
+#: Seconds after which message 3 of a first pair goes again if nothing has come on it, and how often it goes in all.
+UNSEEN = 1.0
+UNSEEN_TRIES = 4
 #: Seconds after which a passive tunnel tries a rekey again that the peer has refused or not answered.
 LATER = 60.0
 #: Seconds between two pairs that may have been made by both sides at once.
@@ -138,6 +141,8 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode
     quick.deadline = now + LINGER
     if older is None:
         confirm(ctx, session, tunnel, quick, quick.state)
+        quick.state = Finished(unseen=state.spi)
+        quick.flight.next = now + UNSEEN
 
 
 def _refuse_answer(ctx: Context, session: Session, tunnel: Tunnel, message_id: int, text: str) -> None:

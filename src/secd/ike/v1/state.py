@@ -178,7 +178,12 @@ class ConfirmationSent(_State, tag="confirmation-sent"):
 
 
 class Finished(_State, tag="finished"):
-    """Kept for a while because the peer's last message may come again."""
+    """Kept for a while because the peer's last message may come again.
+
+    `unseen`: our SPI of a first pair, on which no ESP has come yet; message 3 may be lost, and not asked for again.
+    """
+
+    unseen: int = 0
 
 
 class QuickMode(Struct):
