@@ -52,7 +52,7 @@ def make(lab: Lab, number: int, binary: str, suite: Suite) -> Tunnel:
     for side, (host, mine, theirs) in enumerate(((a, source, address), (b, address, source))):
         lab.on_exit(Static(host, binary, side, suite))
         host.address(mine, "sec0", peer=theirs)
-        host.ip("link", "set", "sec0", "mtu", "1420", "up", "txqueuelen", "1000")
+        host.ip("link", "set", "sec0", "mtu", "1420", "up", "txqueuelen", "1000", "gso_max_size", "60513")  # as secd
     return Tunnel(Path(binary).name, "", suite.text, a, b, "sec0", source, address)
 
 

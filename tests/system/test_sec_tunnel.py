@@ -78,6 +78,7 @@ def test_a_new_interface_is_as_sec4_makes_it(ends: Ends) -> None:
     link = json.loads(ends.a.host.ip("-j", "-d", "link", "show", "sec7"))[0]
     assert set(link["flags"]) == {"POINTOPOINT", "MULTICAST", "NOARP"}
     assert (link["mtu"], link["group"], link["inet6_addr_gen_mode"]) == (1280, "1516", "none")
+    assert (link["qdisc"], link["gso_max_size"]) == ("noqueue", 60513)
     assert ends.a.host.run("cat", "/proc/sys/net/ipv4/conf/sec7/rp_filter").stdout == "2\n"
     with pytest.raises(SADBError, match="sec7 is there already"):
         ends.sadb_a.create("sec7")
@@ -85,6 +86,16 @@ def test_a_new_interface_is_as_sec4_makes_it(ends: Ends) -> None:
     assert "sec7" not in ends.a.host.ip("link")
     with pytest.raises(SADBError, match="no interface sec7"):
         ends.sadb_a.destroy("sec7")
+
+
+def test_a_host_that_forwards_takes_super_packets_of_any_size(ends: Ends) -> None:
+    ends.a.host.sysctl(net__ipv4__ip_forward=1)
+    try:
+        ends.sadb_a.create("sec7")
+        assert json.loads(ends.a.host.ip("-j", "-d", "link", "show", "sec7"))[0]["gso_max_size"] == 65536
+        ends.sadb_a.destroy("sec7")
+    finally:
+        ends.a.host.sysctl(net__ipv4__ip_forward=0)
 
 
 def test_somebody_elses_interface_is_not_taken(ends: Ends) -> None:

@@ -1,5 +1,7 @@
 //! The Internet checksum (RFC 1071), fast enough for every octet that passes.
 
+use crate::simd::{self, checksum::BLOCK};
+
 /// A ones' complement sum under way.  It adds words in memory order, which the sum does not mind, and turns round
 /// at the end only.
 #[derive(Clone, Copy, Debug, Default)]
@@ -9,15 +11,9 @@ impl Sum {
     /// Add `data`, which begins at an even offset of what is summed; only the last piece may be odd.
     #[must_use]
     pub fn with(self, data: &[u8]) -> Self {
-        let mut lanes = [0_u64; 8];
-        let mut chunks = data.chunks_exact(32);
-        for chunk in &mut chunks {
-            for (lane, word) in lanes.iter_mut().zip(chunk.chunks_exact(4)) {
-                *lane += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-            }
-        }
-        let mut sum: u64 = lanes.iter().sum::<u64>() + (self.0 & 0xffff_ffff) + (self.0 >> 32);
-        let mut words = chunks.remainder().chunks_exact(2);
+        let (blocks, rest) = data.split_at(data.len() & !(BLOCK - 1));
+        let mut sum = simd::checksum::sum(blocks) + (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        let mut words = rest.chunks_exact(2);
         for word in &mut words {
             sum += u64::from(u16::from_ne_bytes([word[0], word[1]]));
         }

@@ -63,12 +63,14 @@ struct Piece {
 pub struct Coalescer {
     runs: Vec<Run>,
     pieces: Vec<Piece>,
+    /// How many of the runs have left.
+    left: usize,
 }
 
 impl Coalescer {
     /// Room for `packets` packets.
     pub fn new(packets: usize) -> Self {
-        Self { runs: Vec::with_capacity(packets), pieces: Vec::with_capacity(packets) }
+        Self { runs: Vec::with_capacity(packets), pieces: Vec::with_capacity(packets), left: 0 }
     }
 
     pub fn is_full(&self) -> bool {
@@ -78,10 +80,23 @@ impl Coalescer {
     pub fn clear(&mut self) {
         self.runs.clear();
         self.pieces.clear();
+        self.left = 0;
     }
 
+    /// Runs that have not left.
     pub fn runs(&self) -> &[Run] {
-        &self.runs
+        &self.runs[self.left..]
+    }
+
+    /// Runs that may leave while more packets are to come: all but a TCP flow's last one that may go on.
+    pub fn finished(&self) -> &[Run] {
+        let runs = self.runs();
+        &runs[..runs.len() - usize::from(runs.last().is_some_and(Run::is_open_tcp))]
+    }
+
+    /// The first `count` of `runs` have left, and nothing is joined to them any more.
+    pub fn leave(&mut self, count: usize) {
+        self.left += count;
     }
 
     /// Take the packet at `place` of `arena`, whose header is `ip`, for `owner`; `udp` tells whether that one takes UDP
@@ -105,7 +120,7 @@ impl Coalescer {
         };
         if new.flow != 0 {
             read_transport(packet, udp, &mut new);
-            let look_back = self.runs.len().saturating_sub(LOOK_BACK);
+            let look_back = self.runs.len().saturating_sub(LOOK_BACK).max(self.left);
             let same = self.runs[look_back..].iter_mut().rev().find(|r| r.flow == new.flow && r.owner == owner);
             if let Some(run) = same {
                 if run.open && continues(arena, run, &new) {

@@ -2,4 +2,5 @@
 //!
 //! Each function here is safe: it asks the processor once, and without the instructions does the same another way.
 
+pub mod checksum;
 pub mod sha256;

@@ -39,27 +39,39 @@ impl Delivery {
     /// Write everything.
     pub fn flush(&mut self, counters: &Shard, arena: &mut [u8], queues: &[Option<Queue>]) {
         for run in self.coalescer.runs() {
-            let Some(Some(queue)) = queues.get(run.owner as usize) else {
-                counters.add(Counter::NotRunning, u64::from(run.packets));
-                continue;
-            };
-            let header = self.coalescer.finish(run, arena).octets();
-            let mut slices = [IoSlice::new(&[]); MAX_PACKETS + 1];
-            slices[0] = IoSlice::new(&header);
-            let mut used = 1;
-            for place in self.coalescer.pieces(run) {
-                slices[used] = IoSlice::new(&arena[place]);
-                used += 1;
-            }
-            let interface = &queue.iface.counters;
-            match queue.tun.write(&slices[..used]) {
-                Ok(()) => interface.input(u64::from(run.packets), run.octets()),
-                Err(_) => {
-                    counters.add(Counter::TunWrite, u64::from(run.packets));
-                    interface.input_errors.fetch_add(u64::from(run.packets), Relaxed);
-                }
-            }
+            self.write(run, counters, arena, queues);
         }
         self.coalescer.clear();
+    }
+
+    /// Write all but what the next train may go on with.
+    pub fn flush_finished(&mut self, counters: &Shard, arena: &mut [u8], queues: &[Option<Queue>]) {
+        let finished = self.coalescer.finished();
+        for run in finished {
+            self.write(run, counters, arena, queues);
+        }
+        self.coalescer.leave(finished.len());
+    }
+
+    fn write(&self, run: &Run, counters: &Shard, arena: &mut [u8], queues: &[Option<Queue>]) {
+        let Some(Some(queue)) = queues.get(run.owner as usize) else {
+            return counters.add(Counter::NotRunning, u64::from(run.packets));
+        };
+        let header = self.coalescer.finish(run, arena).octets();
+        let mut slices = [IoSlice::new(&[]); MAX_PACKETS + 1];
+        slices[0] = IoSlice::new(&header);
+        let mut used = 1;
+        for place in self.coalescer.pieces(run) {
+            slices[used] = IoSlice::new(&arena[place]);
+            used += 1;
+        }
+        let interface = &queue.iface.counters;
+        match queue.tun.write(&slices[..used]) {
+            Ok(()) => interface.input(u64::from(run.packets), run.octets()),
+            Err(_) => {
+                counters.add(Counter::TunWrite, u64::from(run.packets));
+                interface.input_errors.fetch_add(u64::from(run.packets), Relaxed);
+            }
+        }
     }
 }

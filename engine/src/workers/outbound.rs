@@ -25,11 +25,13 @@ pub struct Outbound {
     buffer: Box<[u8]>,
     outbox: Outbox,
     relay: Relay,
+    /// Packets read since this was last taken.
+    pub handled: usize,
 }
 
 impl Outbound {
     pub fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), outbox: Outbox::new(), relay: Relay::default() }
+        Self { buffer: vec![0; BUFFER].into(), outbox: Outbox::new(), relay: Relay::default(), handled: 0 }
     }
 
     /// Carry what waits in `queue`; false when its device is gone.
@@ -50,6 +52,7 @@ impl Outbound {
         for _ in 0..TURN {
             match queue.tun.read(&mut self.buffer) {
                 Ok(len) => {
+                    self.handled += 1;
                     match &exit {
                         Some(exit) => self.packet(exit, queue, len),
                         None => drop_without_sa(counters, queue, sa.is_some()),
@@ -130,7 +133,7 @@ fn seal(outbox: &mut Outbox, exit: &Exit<'_>, plan: &Plan, packet: &[u8], terms:
     let mut done = 0;
     while done < admitted {
         let mut room = outbox.room(terms, stride);
-        if room == 0 || plan.is_super() {
+        if room == 0 {
             outbox.flush(exit);
             room = outbox.room(terms, stride);
         }
@@ -147,8 +150,7 @@ fn seal(outbox: &mut Outbox, exit: &Exit<'_>, plan: &Plan, packet: &[u8], terms:
         transform.seal_run(first, stride, out);
         done += count;
     }
-    if plan.is_super() {
-        // What is carried over into the next batch puts PSH amid it and halves the receiver's runs.
+    if plan.is_super() && !outbox.is_rest() {
         outbox.flush(exit);
     }
 }

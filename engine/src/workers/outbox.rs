@@ -72,6 +72,12 @@ impl Outbox {
         ((MAX_OCTETS - self.used) / len).min(MAX_SEGMENTS - self.count)
     }
 
+    /// Whether what waits is but the rest of a super-packet that was too long for one train: it goes with the next
+    /// one's first packets, and the receiver joins what belongs together.
+    pub fn is_rest(&self) -> bool {
+        !self.closed && self.used < MAX_OCTETS / 2
+    }
+
     /// Room for `count` packets that take `octets` together, of `len` each but for the last; not more than `room` says.
     /// The caller writes them at once.
     pub fn add(&mut self, terms: Terms, len: usize, count: usize, octets: usize, inner_bytes: u64) -> &mut [u8] {

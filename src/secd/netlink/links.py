@@ -25,7 +25,9 @@ _INFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _QDISC = struct.Struct("=BxxxiIII")  # family, index, handle, parent, information
 _QDISC_ROOT, _QDISC_KIND = 0xFFFFFFFF, 1
 _IFNAME, _MTU, _TXQLEN, _LINKINFO, _IFALIAS, _AF_SPEC, _GROUP = 3, 4, 13, 18, 20, 26, 27
+_GSO_MAX_SIZE = 41
 _INFO_KIND, _INET_CONF, _INET6_ADDR_GEN_MODE = 1, 1, 8
+_DEVCONF_FORWARDING = 1
 _DEVCONF_RP_FILTER, _DEVCONF_PROMOTE_SECONDARIES, _ADDR_GEN_MODE_NONE = 8, 20, 1
 
 
@@ -40,6 +42,7 @@ class Link(Struct, frozen=True):
     group: int = 0
     kind: str = ""
     rp_filter: int = 0
+    forwards: bool = False
 
     @property
     def up(self) -> bool:
@@ -70,6 +73,7 @@ def decode(body: bytes) -> Link | None:
         group=wire.number(found.get(_GROUP, b"")),
         kind=wire.string(information.get(_INFO_KIND, b"")),
         rp_filter=_devconf(found.get(_AF_SPEC, b""), _DEVCONF_RP_FILTER),
+        forwards=bool(_devconf(found.get(_AF_SPEC, b""), _DEVCONF_FORWARDING)),
     )
 
 
@@ -106,6 +110,7 @@ def change(
     alias: str | None = None,
     group: int | None = None,
     txqueuelen: int | None = None,
+    gso_max_size: int | None = None,
 ) -> None:
     """Change what is given; `alias` "" takes the description away."""
     attributes = b""
@@ -117,6 +122,8 @@ def change(
         attributes += wire.u32(_GROUP, group)
     if txqueuelen is not None:
         attributes += wire.u32(_TXQLEN, txqueuelen)
+    if gso_max_size is not None:
+        attributes += wire.u32(_GSO_MAX_SIZE, gso_max_size)
     _set(netlink, index, attributes, flags=IFF_UP if up else 0, mask=IFF_UP if up is not None else 0)
 
 

@@ -24,6 +24,9 @@ from secd.sec.family import Family
 MTU = 1280
 #: Packets that wait in the kernel for a worker, a queue.
 _TXQUEUELEN = 1000
+#: Octets of a TCP super-packet of this host's own, so that all of it goes as one train: encrypted it must fit into the
+#: 65,507 octets of a UDP datagram, and what the kernel keeps for headers is taken off.
+_GSO_MAX_SIZE = 60_513
 #: Beyond so many interfaces each has one queue only: a TUN queue costs the kernel memory.
 _MANY = 256
 
@@ -156,6 +159,9 @@ class Interfaces:
         index = self._all[name].index
         links.change(self._netlink, index, mtu=MTU, group=links.SEC_GROUP, txqueuelen=_TXQUEUELEN)
         links.promote_secondaries(self._netlink, index)
+        link = links.find(self._netlink, name)
+        if link and not link.forwards:  # what is forwarded comes in larger ones, that the kernel would take apart
+            links.change(self._netlink, index, gso_max_size=_GSO_MAX_SIZE)
         with contextlib.suppress(OSError):  # a kernel without traffic control queues as it always did
             # The TUN has a queue of its own.  Another before it, for each of the 256 queues that it could have, takes
             # the kernel 6 MB and 18 ms when the interface is set up.
