@@ -6,11 +6,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from tests.pair.network import Network, Node, matches, start
+from tests.pair.network import BOB, Network, Node, matches, start
 from tests.pair.pki import Authority, der, rsa_key
-from tests.pair.v2_support import pair
+from tests.pair.v2_support import connection, pair
 
 from secd.ike.connection import PreSharedKey, Signature
+from secd.ike.crypto.certificates import Verified, verify_certificate
 from secd.sadb.messages import Identity
 
 ROOT = Authority("Root")
@@ -116,6 +117,27 @@ def test_a_speaker_killed_at_any_step_comes_up_with_certificates(name: str, when
         bob.start(settled=True)
         alice.start()
         assert net.run(60, lambda a=alice, b=bob: matches(a, b)), f"killed at {step}"  # type: ignore[misc]
+
+
+def test_a_strangers_certificate_is_judged_once_for_all_policies_that_it_may_be_meant_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net, alice, bob = two(signing("rsa", "alice.example", Authority("Stranger")), signing("rsa", "bob.example"))
+    policies = [connection(BOB, None, name=f"sec{n}", iface=f"sec{n}", mode="passive", auth=bob.connections[0].auth,
+                           srcid=Identity("fqdn", f"bob{n}.example")) for n in range(20)]  # fmt: skip
+    bob.connections = policies
+    judged: list[str] = []
+
+    def judge(*arguments: object) -> Verified:
+        judged.append("once")
+        return verify_certificate(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("secd.ike.v2.signing.verify_certificate", judge)
+    bob.start(settled=True)
+    alice.start()
+    net.run(1)
+    assert bob.said("signature-mismatch")
+    assert judged == ["once"]
 
 
 def test_a_chain_over_an_intermediate_authority() -> None:

@@ -39,7 +39,7 @@ from secd.ike.wire.ikev2.payloads import AuthPayload, IDiPayload, IDrPayload
 from secd.ike.wire.ikev2.sa import SAPayload
 from secd.sadb.messages import Identity
 
-#: Keys that are tried on one AUTH payload.
+#: Keys, or sets of authorities, that are tried on one AUTH payload.
 MAX_KEYS = 16
 
 
@@ -138,15 +138,13 @@ def _proved(
     Also the keys that both sides use from now on, with a PPK in them if there is one.
     """
     identity = chain.one(IDiPayload)
-    tried: set[str] = set()
+    tried: set[object] = set()
     unproven = Unproven("nobody here could tell")
     for tunnel in tunnels:
-        auth = tunnel.connection.auth
-        wanted = settings(tunnel).ppk
-        keys_tried = f"{auth.key} {wanted.key if wanted is not None else ''}"
-        if isinstance(auth, PreSharedKey) and keys_tried in tried:
+        judge = _judge(tunnel)
+        if judge in tried:
             continue
-        tried.add(keys_tried)
+        tried.add(judge)
         if len(tried) > MAX_KEYS:
             break
         try:
@@ -160,6 +158,13 @@ def _proved(
             ctx.world.log_once(tunnel, "warning", "certificate", f"{session.sa.endpoint.remote}: {each}")
         return tunnel, keys
     raise unproven
+
+
+def _judge(tunnel: Tunnel) -> object:
+    """By what a peer's proof is judged: where it is equal, so is the judgement, which may have its price."""
+    auth = tunnel.connection.auth
+    by = auth.key if isinstance(auth, PreSharedKey) else (auth.authorities, auth.crls, auth.peer_keys, auth.method)
+    return by, settings(tunnel).ppk
 
 
 def _first_pair(
