@@ -42,6 +42,8 @@ def test_a_tunnel_over_a_bad_line_comes_up_rekeys_and_stays_single(lab: Lab, rol
         if role == "responder":
             charon.initiate(timeout=60)
         secd.wait_up("sec0", timeout=60)
+        # If message 3 is lost, charon sends nothing until it comes again.
+        wait_until(lambda: us.run("ping", "-c1", "-W1", INNER_THEM, check=False).returncode == 0, 40, "a ping")
         with Probe(us, INNER_US, them, INNER_THEM, rate=100) as probe:
             first = _ours(secd)
             wait_until(lambda: not first & _ours(secd), 40, "a rekeying")
