@@ -35,6 +35,8 @@ def tunnel(lab):
     lab.link(here, f"{HERE[0]}/24", there, f"{THERE[0]}/24")
     with start(there, THERE, HERE, "passive") as other, start(here, HERE, THERE, "active") as secd:
         secd.wait_up("sec0")
+        # The passive side tries once after its start; if that was at the same time, there are two pairs for a while.
+        wait_until(lambda: len(secd.sas()) == len(other.sas()) == 2, 120, "one pair")
         yield secd, other
 
 

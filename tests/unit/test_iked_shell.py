@@ -231,6 +231,21 @@ async def test_checkpoints_are_taken_up_before_the_configuration_and_each_is_nam
 
 
 @run
+async def test_without_a_checkpoint_peers_are_not_heard_before_the_configuration():
+    world = World()
+    world.plane.receive()
+    world.plane.send(Done(1))
+    world.plane.send(FROM_PEER)
+    await world.turn()
+    world.shell.configure(["connections"])
+    await world.turn()
+    assert world.machine.calls == [("configure", ["connections"])]
+    world.plane.send(FROM_PEER)
+    await world.turn()
+    assert world.machine.calls[1:] == [("receive", FROM_PEER)]
+
+
+@run
 async def test_one_step_is_one_batch_in_order():
     world = await World().start()
     world.received()

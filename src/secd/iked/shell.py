@@ -166,7 +166,9 @@ class Shell:
             self._carrier.checkpoints[event.id] = event.data
             self._restore(event.id)
         elif not self.running:
-            if len(self._early) < MAX_EARLY:
+            # Without an IKE SA there is nothing that a message could belong to: whoever begins one will say it again,
+            # and an old one from somebody whom we are about to call ourselves would make two tunnels of one.
+            if len(self._early) < MAX_EARLY and (self._carrier.checkpoints or not isinstance(event, Datagram)):
                 self._early.append(event)
         elif isinstance(event, Datagram):
             self._step("reading a peer's message", lambda now: self._machine.receive(event, now), count=False)
