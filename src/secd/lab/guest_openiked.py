@@ -6,6 +6,7 @@ sequence numbers.  It is policy-based: what goes from inside address to inside a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from secd.lab.commands import LabError, WaitTimeout, wait_until
@@ -18,15 +19,22 @@ class OpenIKED:
     """Its iked in a guest made from `LIBRESWAN_TREE`, with one policy for everything."""
 
     def __init__(
-        self, guest: Guest, inner: str, *, local: str, remote: str, psk: str, mode: Literal["active", "passive"],
-        ikesa: str, childsa: str,
+        self, guest: Guest, inner: str, *, local: str, remote: str, mode: Literal["active", "passive"], ikesa: str,
+        childsa: str, psk: str = "", ids: str = "", files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Start it; transforms are in its own words."""
+        """Start it; transforms are in its own words, as `ids` (srcid and dstid, the addresses if not given).
+
+        Without `psk` it authenticates by the keys and certificates among `files`, which go under /etc/iked.
+        """
         self.guest = guest
+        for path, text in (files or {}).items():
+            guest.write(f"/etc/iked/{path}", text, mode=0o600 if path.startswith("private/") else 0o644)
         guest.write(
             CONFIGURATION,
             f'ikev2 "sec0" {mode} esp from 0.0.0.0/0 to 0.0.0.0/0 local {local} peer {remote} \\\n'
-            f'    ikesa {ikesa} childsa {childsa} srcid {local} dstid {remote} psk "{psk}"\n',
+            f"    ikesa {ikesa} childsa {childsa} {ids or f'srcid {local} dstid {remote}'}"
+            + (f' psk "{psk}"' if psk else "")
+            + "\n",
             mode=0o600,
         )  # fmt: skip
         guest.shell(f"""
