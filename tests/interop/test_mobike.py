@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import pytest
 
 from secd.lab.commands import wait_until
-from secd.lab.namespaces import Host, Lab
-from secd.lab.pair import HOSTNAME, INNER_THEM, INNER_US, PSK
+from secd.lab.namespaces import Lab
+from secd.lab.pair import HOSTNAME, INNER_THEM, INNER_US, PSK, Pair, Role
 from secd.lab.probe import Probe
 from secd.lab.secd import Secd
 from secd.lab.strongswan import Charon, IkeSA, Tunnel
@@ -38,11 +38,19 @@ class Network:
         """Make them."""
         number = len(lab.hosts)
         self.roamer, self.router, self.fixed = (lab.host(f"{name}{number}") for name in ("roamer", "router", "fixed"))
-        lab.link(self.roamer, f"{HERE}/24", self.router, "10.1.0.1/24")
+        lab.link(self.roamer, None, self.router, "10.1.0.1/24")
         lab.link(self.roamer, f"{THERE}/24", self.router, "10.2.0.1/24", a_device="eth1", b_device="eth1")
-        lab.link(self.router, "192.0.2.1/24", self.fixed, f"{FIXED}/24", a_device="eth2")
+        lab.link(self.router, None, self.fixed, f"{FIXED}/24", a_device="eth2")
         self.router.forward()
-        self.fixed.route("10.0.0.0/8", "192.0.2.1")
+        self.home()
+
+    def home(self) -> None:
+        """Put everything back."""
+        self.router.run("nft", "flush", "ruleset")
+        self.outside(OUTSIDE)
+        self.roamer.ip("address", "flush", "dev", "eth0")
+        self.roamer.ip("link", "set", "eth0", "up")
+        self.roamer.address(f"{HERE}/24", "eth0")
         self.roamer.route("default", "10.1.0.1")
 
     def move(self, *, nat: bool = False) -> None:
@@ -55,42 +63,68 @@ class Network:
         self.roamer.ip("address", "flush", "dev", "eth0")
         self.roamer.route("default", "10.2.0.1")
 
-    def readdress(self) -> None:
-        """Give the NAT another address; it forgets its mappings, and makes new ones."""
+    def outside(self, address: str) -> None:
+        """Give the router, which is a NAT if there is one, another address; it makes new mappings."""
         self.router.ip("address", "flush", "dev", "eth2")
-        self.router.address(f"{ELSEWHERE}/24", "eth2")
+        self.router.address(f"{address}/24", "eth2")
         self.router.forget_connections()
-        self.fixed.route("10.0.0.0/8", ELSEWHERE)
+        self.fixed.route("10.0.0.0/8", address)
 
 
-@pytest.fixture
-def network(lab: Lab) -> Network:
-    """A network for each test."""
-    return Network(lab)
+class IKEv2Pair(Pair):
+    """secd and charon, with iked.conf."""
+
+    begun = 0
+
+    def begin(self, role: Role, ours: str, theirs: Tunnel) -> None:
+        """Bring a tunnel up."""
+        self.begun = len(self.charon.log())
+        self.negotiate(role, ours, theirs)
+        self.ping()
+
+    def said(self) -> str:
+        """Give what charon has logged of this tunnel."""
+        return self.charon.log()[self.begun :]
+
+    def load(self, rules: str) -> None:
+        """Load `rules` in place of those of before."""
+        self.us.run("ikectl", "load", "-", text=rules)
 
 
 # -- secd moves -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def secd_roams(network: Network, request: pytest.FixtureRequest) -> Iterator[tuple[Secd, Charon]]:
-    """secd at home with a tunnel; a test's parameter is (settings, words of the policy, charon's mobike)."""
-    settings, words, mobike = getattr(request, "param", ("", "", True))
-    hub = Tunnel(FIXED, "%any", local_id=HUB, remote_id=NAME, mobike=mobike, **THEIRS)
-    network.roamer.write("/etc/iked.conf", (
-        f"{settings}\nikev2 active from any to any {words} peer {FIXED} ikesa {SUITE} childsa enc aes-256-gcm "
-        f'srcid {NAME} dstid {HUB} psk "{PSK}" iface sec0\n'
-    ), mode=0o600)  # fmt: skip
-    with Charon(network.fixed, hub, log_level=2) as charon:
+@pytest.fixture(scope="module")
+def secd_with_two_ways(lab: Lab) -> Iterator[tuple[Network, IKEv2Pair]]:
+    """secd on the roamer, charon where it is called."""
+    network = Network(lab)
+    network.roamer.write("/etc/iked.conf", "", mode=0o600)
+    with Charon(network.fixed, log_level=2) as charon, Secd(network.roamer, "", {"sec0": HOSTNAME}, "-v") as secd:
         charon.inner(INNER_THEM, INNER_US)
-        with Secd(network.roamer, "", {"sec0": HOSTNAME}, "-v") as secd:
-            secd.wait_up("sec0")
-            ping(network.roamer, INNER_THEM)
-            yield secd, charon
+        yield network, IKEv2Pair(network.roamer, network.fixed, secd, charon)
 
 
-def test_secd_moves_to_another_interface_under_traffic(network: Network, secd_roams: tuple[Secd, Charon]) -> None:
-    secd, charon = secd_roams
+@pytest.fixture
+def secd_roams(
+    secd_with_two_ways: tuple[Network, IKEv2Pair], request: pytest.FixtureRequest
+) -> Iterator[tuple[Network, IKEv2Pair]]:
+    """secd at home with a tunnel; a test's parameter is (settings, words of the policy, charon's mobike)."""
+    network, pair = secd_with_two_ways
+    settings, words, mobike = getattr(request, "param", ("", "", True))
+    pair.begin(
+        "initiator",
+        f"{settings}\nikev2 active from any to any {words} peer {FIXED} ikesa {SUITE} childsa enc aes-256-gcm "
+        f'srcid {NAME} dstid {HUB} psk "{PSK}" iface sec0\n',
+        Tunnel(FIXED, "%any", local_id=HUB, remote_id=NAME, mobike=mobike, **THEIRS),
+    )
+    yield network, pair
+    network.home()
+    pair.clear()
+
+
+def test_secd_moves_to_another_interface_under_traffic(secd_roams: tuple[Network, IKEv2Pair]) -> None:
+    network, pair = secd_roams
+    secd, charon = pair.secd, pair.charon
     before = ike(charon)
     with Probe(network.roamer, INNER_US, network.fixed, INNER_THEM, rate=200) as probe:
         time.sleep(0.3)
@@ -103,21 +137,23 @@ def test_secd_moves_to_another_interface_under_traffic(network: Network, secd_ro
     assert (after.remote_host, after.nat_remote) == (THERE, False)
     assert all(stream.longest_gap < 3000 for stream in streams), [str(stream) for stream in streams]
     assert "our address is 10.2.0.2 now, it was 10.1.0.2" in secd.daemon.log.read_text()
-    both_ping(network)
+    pair.ping()
 
 
-def test_secd_moves_and_comes_back(network: Network, secd_roams: tuple[Secd, Charon]) -> None:
-    secd, charon = secd_roams
+def test_secd_moves_and_comes_back(secd_roams: tuple[Network, IKEv2Pair]) -> None:
+    network, pair = secd_roams
+    secd, charon = pair.secd, pair.charon
     before = ike(charon)
     for gateway, address in (("10.2.0.1", THERE), ("10.1.0.1", HERE), ("10.2.0.1", THERE)):
         network.roamer.route("default", gateway)
         wait_until(lambda address=address: outer(secd) == {address, FIXED}, 5, f"SAs at {address}")  # type: ignore[misc]
-        both_ping(network)
+        pair.ping()
     assert spis_of(before) == spis_of(ike(charon))
 
 
-def test_secd_gets_another_address_on_the_same_interface(network: Network, secd_roams: tuple[Secd, Charon]) -> None:
-    secd, charon = secd_roams
+def test_secd_gets_another_address_on_the_same_interface(secd_roams: tuple[Network, IKEv2Pair]) -> None:
+    network, pair = secd_roams
+    secd, charon = pair.secd, pair.charon
     before = ike(charon)
     network.roamer.address("10.1.0.77/24", "eth0")
     network.roamer.ip("address", "del", f"{HERE}/24", "dev", "eth0")
@@ -125,31 +161,33 @@ def test_secd_gets_another_address_on_the_same_interface(network: Network, secd_
     network.roamer.route("default", "10.1.0.1")
     wait_until(lambda: outer(secd) == {"10.1.0.77", FIXED}, 5, "SAs at the new address")
     assert spis_of(before) == spis_of(ike(charon))
-    both_ping(network)
+    pair.ping()
 
 
-def test_secd_moves_behind_a_nat(network: Network, secd_roams: tuple[Secd, Charon]) -> None:
-    secd, charon = secd_roams
+def test_secd_moves_behind_a_nat(secd_roams: tuple[Network, IKEv2Pair]) -> None:
+    network, pair = secd_roams
+    secd, charon = pair.secd, pair.charon
     before = ike(charon)
     network.move(nat=True)
     wait_until(lambda: outer(secd) == {THERE, FIXED}, 5, "SAs at the new address")
     after = wait_until(lambda: moved(charon, OUTSIDE), 5, "charon to follow to the NAT's address")
     assert spis_of(before) == spis_of(after)
     assert after.nat_remote
-    both_ping(network)
+    pair.ping()
 
 
 @pytest.mark.parametrize("secd_roams", [("set dpd_check_interval 1", "", True)], ids=["asks"], indirect=True)
-def test_the_nat_before_secd_gets_another_address(network: Network, secd_roams: tuple[Secd, Charon]) -> None:
-    _, charon = secd_roams
+def test_the_nat_before_secd_gets_another_address(secd_roams: tuple[Network, IKEv2Pair]) -> None:
+    network, pair = secd_roams
+    charon = pair.charon
     before = ike(charon)
     network.move(nat=True)
     wait_until(lambda: moved(charon, OUTSIDE), 5, "charon to follow to the NAT's address")
-    wait_until(lambda: len(re.findall("INFORMATIONAL request.*COOKIE2.*NATD", charon.log())) >= 2, 10, "a question")
-    network.readdress()
+    wait_until(lambda: len(re.findall("INFORMATIONAL request.*COOKIE2.*NATD", pair.said())) >= 2, 10, "a question")
+    network.outside(ELSEWHERE)
     after = wait_until(lambda: moved(charon, ELSEWHERE), 10, "charon to follow to the NAT's other address")
     assert spis_of(before) == spis_of(after)
-    both_ping(network)
+    pair.ping()
 
 
 @pytest.mark.parametrize(
@@ -158,74 +196,86 @@ def test_the_nat_before_secd_gets_another_address(network: Network, secd_roams: 
     ids=["ours is off", "theirs is off", "the policy fixes our address"],
     indirect=True,
 )
-def test_secd_stays_where_it_may_not_move(network: Network, secd_roams: tuple[Secd, Charon]) -> None:
-    secd, charon = secd_roams
+def test_secd_stays_where_it_may_not_move(secd_roams: tuple[Network, IKEv2Pair]) -> None:
+    network, pair = secd_roams
+    secd = pair.secd
     before = spis(secd)
     network.roamer.route("default", "10.2.0.1")
     time.sleep(1.5)
     assert (outer(secd), spis(secd)) == ({HERE, FIXED}, before)
-    assert "N(UPD_SA_ADDR)" not in charon.log()
+    assert "N(UPD_SA_ADDR)" not in pair.said()
 
 
 # -- charon moves -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def charon_roams(network: Network, request: pytest.FixtureRequest) -> Iterator[tuple[Secd, Charon]]:
-    """charon at home with a tunnel to secd; a test's parameter is (secd's settings, charon's mobike)."""
-    settings, mobike = getattr(request, "param", ("", True))
-    roamer = Tunnel("%any", FIXED, local_id=NAME, remote_id=HUB, mobike=mobike, dpd_delay=1, **THEIRS)
-    network.fixed.write("/etc/iked.conf", (
-        f"{settings}\nikev2 passive from any to any ikesa {SUITE} childsa enc aes-256-gcm srcid {HUB} dstid {NAME} "
-        f'psk "{PSK}" iface sec0\n'
-    ), mode=0o600)  # fmt: skip
-    with Charon(network.roamer, roamer, log_level=2) as charon:
+@pytest.fixture(scope="module")
+def charon_with_two_ways(lab: Lab) -> Iterator[tuple[Network, IKEv2Pair]]:
+    """charon on the roamer, secd where it is called."""
+    network = Network(lab)
+    network.fixed.write("/etc/iked.conf", "", mode=0o600)
+    with Charon(network.roamer, log_level=2) as charon, Secd(network.fixed, "", {"sec0": HOSTNAME}, "-v") as secd:
         charon.inner(INNER_THEM, INNER_US)
-        with Secd(network.fixed, "", {"sec0": HOSTNAME}, "-v") as secd:
-            charon.initiate()
-            secd.wait_up("sec0")
-            ping(network.fixed, INNER_THEM)
-            yield secd, charon
+        yield network, IKEv2Pair(network.fixed, network.roamer, secd, charon)
+
+
+@pytest.fixture
+def charon_roams(
+    charon_with_two_ways: tuple[Network, IKEv2Pair], request: pytest.FixtureRequest
+) -> Iterator[tuple[Network, IKEv2Pair]]:
+    """charon at home with a tunnel to secd; a test's parameter is (secd's settings, charon's mobike)."""
+    network, pair = charon_with_two_ways
+    settings, mobike = getattr(request, "param", ("", True))
+    pair.begin(
+        "responder",
+        f"{settings}\nikev2 passive from any to any ikesa {SUITE} childsa enc aes-256-gcm srcid {HUB} dstid {NAME} "
+        f'psk "{PSK}" iface sec0\n',
+        Tunnel("%any", FIXED, local_id=NAME, remote_id=HUB, mobike=mobike, dpd_delay=1, **THEIRS),
+    )
+    yield network, pair
+    network.home()
+    pair.clear()
 
 
 @pytest.mark.parametrize(("nat", "seen"), [(False, THERE), (True, OUTSIDE)], ids=["open", "behind a NAT"])
-def test_secd_follows_charon(network: Network, charon_roams: tuple[Secd, Charon], nat: bool, seen: str) -> None:
-    secd, charon = charon_roams
-    before, pair = ike(charon), spis(secd)
+def test_secd_follows_charon(charon_roams: tuple[Network, IKEv2Pair], nat: bool, seen: str) -> None:
+    network, pair = charon_roams
+    secd, charon = pair.secd, pair.charon
+    before, old = ike(charon), spis(secd)
     network.move(nat=nat)
     wait_until(lambda: outer(secd) >= {seen, FIXED}, 5, "SAs at the new address")
-    assert pair & spis(secd)
+    assert old & spis(secd)
     wait_until(lambda: outer(secd) == {seen, FIXED}, 5, "every SA at the new address")
     after = ike(charon)
     assert spis_of(before) == spis_of(after)
-    wait_until(lambda: "INFORMATIONAL request" in cookies(charon), 5, "secd's question at the new address")
-    ping(network.fixed, INNER_THEM)
-    ping(network.roamer, INNER_US)
+    wait_until(lambda: "INFORMATIONAL request" in cookies(pair), 5, "secd's question at the new address")
+    pair.ping()
 
 
-def test_the_nat_before_charon_gets_another_address(network: Network, charon_roams: tuple[Secd, Charon]) -> None:
+def test_the_nat_before_charon_gets_another_address(charon_roams: tuple[Network, IKEv2Pair]) -> None:
     """It finds that out by what our answers say of where it is, as we do by what its say."""
-    secd, charon = charon_roams
+    network, pair = charon_roams
+    secd, charon = pair.secd, pair.charon
     before = ike(charon)
     network.move(nat=True)
     wait_until(lambda: outer(secd) == {OUTSIDE, FIXED}, 10, "every SA at the NAT's address")
-    told = charon.log().count("N(UPD_SA_ADDR)")
-    network.readdress()
-    wait_until(lambda: charon.log().count("N(UPD_SA_ADDR)") > told, 10, "charon to tell")
+    told = pair.said().count("N(UPD_SA_ADDR)")
+    network.outside(ELSEWHERE)
+    wait_until(lambda: pair.said().count("N(UPD_SA_ADDR)") > told, 10, "charon to tell")
     wait_until(lambda: outer(secd) == {ELSEWHERE, FIXED}, 10, "every SA at the NAT's other address")
     assert spis_of(before) == spis_of(ike(charon))
-    ping(network.fixed, INNER_THEM)
-    ping(network.roamer, INNER_US)
+    pair.ping()
 
 
 @pytest.mark.parametrize("charon_roams", [("set nomobike", True), ("", False)], ids=["ours", "theirs"], indirect=True)
-def test_secd_does_not_follow_where_one_side_does_without(network: Network, charon_roams: tuple[Secd, Charon]) -> None:
-    secd, charon = charon_roams
-    pair = spis(secd)
+def test_secd_does_not_follow_where_one_side_does_without(charon_roams: tuple[Network, IKEv2Pair]) -> None:
+    network, pair = charon_roams
+    secd = pair.secd
+    old = spis(secd)
     network.move()
     time.sleep(1.5)
-    assert {sa["source"] for sa in secd.sas() if sa["spi"] in pair and sa["direction"] == "in"} <= {HERE}
-    assert "N(UPD_SA_ADDR)" not in charon.log()
+    assert {sa["source"] for sa in secd.sas() if sa["spi"] in old and sa["direction"] == "in"} <= {HERE}
+    assert "N(UPD_SA_ADDR)" not in pair.said()
 
 
 # -- helpers ----------------------------------------------------------------------------------------------
@@ -240,9 +290,9 @@ def moved(charon: Charon, remote: str) -> IkeSA | None:
     return sa if sa and sa.remote_host == remote else None
 
 
-def cookies(charon: Charon) -> str:
+def cookies(pair: IKEv2Pair) -> str:
     """Give the lines of charon's log about messages that bring a cookie to it."""
-    return "\n".join(line for line in charon.log().splitlines() if "parsed" in line and "N(COOKIE2)" in line)
+    return "\n".join(line for line in pair.said().splitlines() if "parsed" in line and "N(COOKIE2)" in line)
 
 
 def spis_of(sa: IkeSA) -> tuple[str, str]:
@@ -256,13 +306,3 @@ def outer(secd: Secd) -> set[str]:
 
 def spis(secd: Secd) -> set[int]:
     return {sa["spi"] for sa in secd.sas()}
-
-
-def ping(host: Host, address: str) -> None:
-    said = host.run("ping", "-q", "-n", "-c3", "-i0.05", "-W2", address, check=False).stdout
-    assert " 3 received" in said, said
-
-
-def both_ping(network: Network) -> None:
-    ping(network.roamer, INNER_THEM)
-    ping(network.fixed, INNER_US)

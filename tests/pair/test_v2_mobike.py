@@ -22,6 +22,15 @@ def two(**bob: object) -> tuple[Network, Node, Node]:
     return net, one, other
 
 
+def two_behind_nat(**bob: object) -> tuple[Network, Node, Node]:
+    """The same, and Alice is behind a NAT."""
+    net, one, other = two(**bob)
+    move(net, one, "10.0.0.5")
+    net.nats["10.0.0.5"] = Nat("10.0.0.5", "203.0.113.5")
+    assert net.run(120, lambda: other.outbound() is not None and other.outbound().destination == "203.0.113.5")
+    return net, one, other
+
+
 def move(net: Network, alice: Node, to: str) -> None:
     """Alice has another address; what is sent from the old one is lost."""
     alice.address = to
@@ -139,6 +148,17 @@ def test_behind_a_nat_a_message_from_elsewhere_moves_nobody_either() -> None:
     assert {(each.destination, each.udpencap) for each in (where, bob.outbound())} == {
         (where.destination, where.udpencap)
     }
+
+
+@pytest.mark.parametrize("port", [500, 4500])
+def test_without_mobike_a_message_follows_the_peers_nat_only_by_the_port_of_esp(port: int) -> None:
+    net, alice, bob = two_behind_nat(mobike=False)
+    net.drop = lambda number, send: True
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    net.run(0.1)
+    elsewhere = Datagram(BOB, port, "198.18.0.9", 7000, alice.sent[-1].data)
+    bob.do(lambda: bob.speaker.receive(elsewhere, net.now))
+    assert (bob.outbound().destination == "198.18.0.9") == (port == 4500)
 
 
 def test_a_message_from_elsewhere_moves_nobody_without_an_update() -> None:

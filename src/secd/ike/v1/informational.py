@@ -10,6 +10,7 @@ import hmac
 
 from secd.ike import esp, explain
 from secd.ike.crypto.ikev1 import hash_1
+from secd.ike.nat import NAT_T_PORT
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import children, dpd, offers, opening, phase1, quick_mode
 from secd.ike.v1.context import Context, Message, Session
@@ -95,8 +96,12 @@ def _instead_of_message_6(ctx: Context, session: Session, state: IdentitySent, m
 
 
 def follow(ctx: Context, session: Session, message: Message) -> None:
-    """An authenticated message that is not a repetition came from somewhere else: the NAT has moved the peer."""
-    if session.sa.nat.found and message.endpoint != session.sa.endpoint:
+    """An authenticated message that is not a repetition came from somewhere else: the NAT has moved the peer.
+
+    Only by what comes to port 4500, where alone ESP in UDP can go.
+    """
+    floated = message.endpoint.local_port == NAT_T_PORT
+    if session.sa.nat.found and floated and message.endpoint != session.sa.endpoint:
         tunnel, was = ctx.tunnel(session), session.sa.endpoint
         children.move(ctx, session, message.endpoint)
         if tunnel is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secd.ike.crypto.errors import NotAuthentic
 from secd.ike.crypto.ikev2_messages import Opened
+from secd.ike.nat import NAT_T_PORT
 from secd.ike.steps import Step, Unanswered
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2 import (
@@ -144,10 +145,12 @@ def _authentic(ctx: Context, runner: Runner, session: Session, message: Message,
 def _follow(ctx: Context, session: Session, message: Message) -> None:
     """An authentic message that is new came from somewhere else: the NAT before the peer has moved it (§2.23).
 
-    Not with MOBIKE, where only UPDATE_SA_ADDRESSES moves it, so that any path can be tried out (RFC 4555 §3.8).
+    Only by what comes to port 4500, where alone ESP in UDP can go.  Not with MOBIKE, where only UPDATE_SA_ADDRESSES
+    moves it, so that any path can be tried out (RFC 4555 §3.8).
     """
     sa = session.sa
-    if sa.nat.there and not sa.peer.mobike and sa.established and message.endpoint != sa.endpoint:
+    follows = sa.nat.there and not sa.peer.mobike and sa.established and message.endpoint.local_port == NAT_T_PORT
+    if follows and message.endpoint != sa.endpoint:
         was = sa.endpoint
         for each in ctx.of(sa.tunnel):
             if each.sa.endpoint == was:

@@ -17,6 +17,7 @@ import hmac
 from msgspec.structs import replace
 
 from secd.ike.endpoint import Endpoint
+from secd.ike.nat import NAT_T_PORT
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2 import exchange, natd, pairs
 from secd.ike.v2.context import Context, Message, Session, settings
@@ -104,8 +105,12 @@ def update(ctx: Context, session: Session, message: Message, chain: Chain) -> li
     if not asked:  # but perhaps how we see it
         wants = chain.notification(NotifyType.NAT_DETECTION_DESTINATION_IP) is not None
         return [*natd.payloads(ctx, sa, message.endpoint, force=settings(tunnel).force_natt)] if wants else []
-    if chain.notification(NotifyType.NO_NATS_ALLOWED) is not None and _nat(session, tunnel, message, chain).found:
+    found = _nat(session, tunnel, message, chain)
+    udp = found.found if found.known else sa.nat.found
+    if udp and chain.notification(NotifyType.NO_NATS_ALLOWED) is not None:
         return [NotifyPayload(NotifyType.UNEXPECTED_NAT_DETECTED)]
+    if udp and message.endpoint.local_port != NAT_T_PORT:  # where alone ESP in UDP can go
+        return [NotifyPayload(NotifyType.UNACCEPTABLE_ADDRESSES)]
     was, where = sa.endpoint, message.endpoint
     _settle(ctx, session, tunnel, where, chain)
     if where != was:
