@@ -41,6 +41,8 @@ Role = Literal["initiator", "responder"]
 LOAD, TESTED = "192.0.2.1", "192.0.2.2"
 GROUPS, ROLES = ("curve25519", "modp3072"), ("initiator", "responder")
 WINDOW = 16
+#: Handshakes that are profiled at a time: not so many that cookies are asked for.
+BATCH = 25
 #: Seconds that one run may take, and in which what was deleted is gone.
 PATIENCE, GONE = 120.0, 1.5
 
@@ -231,26 +233,9 @@ def table(results: dict[tuple[str, Role], dict[str, list[Run]]], count: int) -> 
 
 def profile(console: Console, group: str, count: int) -> None:
     """Make handshakes between two speakers in this process, and say in which part the time was spent."""
-    queue: deque[tuple[Peer, Datagram]] = deque()
-    peers: dict[str, Peer] = {}
-
-    def sender(to: str) -> Callable[[Send], object]:
-        return lambda send: queue.append(
-            (peers[to], Datagram(send.remote, send.remote_port, send.local, send.local_port, send.data))
-        )
-
-    peers["left"], peers["right"] = Peer(sender("right"), time.monotonic), Peer(sender("left"), time.monotonic)
-    others = [address(n).replace("10.1.", "10.2.") for n in range(count)]
     profiler = cProfile.Profile()
-    peers["right"].configure([connection(others[n], address(n), f"sec{n}", group, active=False) for n in range(count)])
-    profiler.enable()
-    for n in range(count):
-        mine = [connection(address(k), others[k], f"sec{k}", group, active=True) for k in range(n + 1)]
-        peers["left"].configure(mine)
-        while queue:
-            receiver, datagram = queue.popleft()
-            receiver.receive(datagram)
-    profiler.disable()
+    for begun in range(0, count, BATCH):
+        _between_two(profiler, group, range(begun, min(count, begun + BATCH)))
     parts: Counter[str] = Counter()
     for (file, _, function), figures in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
         parts[_part(file, function)] += figures[2]
@@ -261,6 +246,32 @@ def profile(console: Console, group: str, count: int) -> None:
     for part, seconds in parts.most_common():
         made.add_row(part, f"{seconds / whole:.0%}")
     console.print(made)
+
+
+def _between_two(profiler: cProfile.Profile, group: str, numbers: range) -> None:
+    """Make these handshakes at once."""
+    queue: deque[tuple[Peer, Datagram]] = deque()
+    peers: dict[str, Peer] = {}
+
+    def sender(to: str) -> Callable[[Send], object]:
+        return lambda send: queue.append(
+            (peers[to], Datagram(send.remote, send.remote_port, send.local, send.local_port, send.data))
+        )
+
+    left = peers["left"] = Peer(sender("right"), time.monotonic)
+    right = peers["right"] = Peer(sender("left"), time.monotonic)
+    ends = [(address(n), address(n).replace("10.1.", "10.2.")) for n in numbers]
+    right.configure([connection(b, a, f"sec{n}", group, active=False) for n, (a, b) in enumerate(ends)])
+    profiler.enable()
+    left.configure([connection(a, b, f"sec{n}", group, active=True) for n, (a, b) in enumerate(ends)])
+    left.tick()
+    while queue:
+        receiver, datagram = queue.popleft()
+        receiver.receive(datagram)
+        left.tick()
+    profiler.disable()
+    if len(left.up) < len(numbers):
+        raise LabError(f"{len(left.up)} of {len(numbers)} handshakes came to their end")
 
 
 def _part(file: str, function: str) -> str:

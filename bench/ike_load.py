@@ -86,6 +86,13 @@ class Peer:
         self.speaker.receive(datagram, self._clock())
         self.carry_out()
 
+    def tick(self) -> None:
+        """Do what has become due."""
+        deadline = self.speaker.next_deadline()
+        if deadline is not None and deadline <= self._clock():
+            self.speaker.handle_timer(self._clock())
+            self.carry_out()
+
     def carry_out(self) -> None:
         """Do what the speaker wants."""
         while outputs := self.speaker.outputs():
@@ -218,9 +225,7 @@ class Load:
                     self.command(line.split())
                 else:
                     self._receive(ports[each])
-            if deadline is not None and deadline <= time.monotonic():
-                self._peer.speaker.handle_timer(time.monotonic())
-                self._peer.carry_out()
+            self._peer.tick()
             self.progress()
 
 
