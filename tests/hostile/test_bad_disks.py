@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -80,25 +81,52 @@ def processes() -> dict[str, int]:
     return {process.name: process.pid for process in client.processes()}
 
 
-def test_a_run_directory_that_fills_up_disturbs_nothing_that_runs(host: Host) -> None:
-    """Nor what has to be started again: the kernel itself keeps one that is written to from turning read-only."""
+Inside = Callable[[str], str]
+ASK = f"SECD_RUNDIR=/run/disk/secd {SECD.removesuffix('secd')}sec counters"
+
+
+@contextmanager
+def on_small_disk(host: Host, name: str) -> Iterator[tuple[Daemon, Inside]]:
+    """Run secd with its run directory on a file system of its own, and give what runs commands where that is seen."""
     script = ENTER.format(options="nr_inodes=20", prepare="", secd=SECD)
     env = {"SECD_RUNDIR": "/run/disk/secd"}
-    with Daemon(host, "full", "unshare", "--mount", "sh", "-c", script, env=env) as daemon:
+    with Daemon(host, name, "unshare", "--mount", "sh", "-c", script, env=env) as daemon:
         daemon.wait_for(r"secd\[\d+\]: ready$", 20)
 
         def inside(command: str) -> str:
             argv = ["nsenter", "-t", str(daemon.pid), "-m", "-n", "--", "sh", "-c", command]
             return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
 
+        yield daemon, inside
+
+
+def kill_and_wait(daemon: Daemon, name: str) -> None:
+    """Kill a child, and wait until iked is there again, which comes last."""
+    pid = next(pid for title, pid in daemon.children().items() if name in title)
+    written = len(daemon.text())
+    os.kill(pid, 9)
+    daemon.wait_for(r"iked is ready", 20, after=written)
+
+
+def test_a_run_directory_that_fills_up_disturbs_nothing_that_runs(host: Host) -> None:
+    with on_small_disk(host, "full") as (daemon, inside):
         inside("touch $(seq -f /run/disk/%g 30) 2>/dev/null || true")
-        ask = f"SECD_RUNDIR=/run/disk/secd {SECD.removesuffix('secd')}sec counters"
-        inside(ask)
-        iked = next(pid for title, pid in daemon.children().items() if "iked" in title)
-        written = len(daemon.text())
-        os.kill(iked, 9)
-        daemon.wait_for(r"iked is ready", 20, after=written)
-        inside(ask)
+        inside(ASK)
+        kill_and_wait(daemon, "iked")
+        inside(ASK)
+        assert daemon.stop(grace=10) == 0
+        assert "Traceback" not in daemon.text()
+
+
+def test_a_run_directory_that_turns_read_only_disturbs_nothing_that_runs(host: Host) -> None:
+    """The kernel keeps a mount with a file open for writing from it, so a read-only one is laid over it."""
+    with on_small_disk(host, "read-only") as (daemon, inside):
+        inside("mount --bind /run/disk /run/disk && mount -o remount,bind,ro /run/disk")
+        assert "no" in inside("touch /run/disk/secd/x 2>/dev/null || echo no")
+        inside(ASK)
+        for name in ("iked", "sadb"):
+            kill_and_wait(daemon, name)
+            inside(ASK)
         assert daemon.stop(grace=10) == 0
         assert "Traceback" not in daemon.text()
 

@@ -28,9 +28,9 @@ class RunDirectory:
 
     def close(self) -> None:
         """Leave nothing behind: sockets, lock, and the directory unless somebody else made it."""
-        for name in ("secd.sock", "sadb.sock", "iked.sock"):
-            (self.path / name).unlink(missing_ok=True)
-        self._lock_path.unlink(missing_ok=True)
+        for path in (*(self.path / name for name in ("secd.sock", "sadb.sock", "iked.sock")), self._lock_path):
+            with contextlib.suppress(OSError):  # gone, or read-only now: the next instance takes over what is left
+                path.unlink()
         os.close(self._lock)
         if self._remove:
             try:
