@@ -158,7 +158,7 @@ def test_lifetimes_go_by_a_clock_that_nobody_sets(secd: Daemon, host: Host) -> N
 
 
 #: Where the time of day may be asked: to be shown, and where certificates are valid or not.
-SHOWN = {"database.py", "control.py", "carrier.py", "log.py", "certificates.py", "mod.rs"}
+SHOWN = {"database.py", "control.py", "carrier.py", "log.py", "certificates.py", "rehearsal.py", "mod.rs"}
 
 
 def test_the_time_of_day_is_asked_only_to_be_shown() -> None:
