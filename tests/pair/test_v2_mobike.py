@@ -169,3 +169,17 @@ def test_a_message_from_elsewhere_moves_nobody_without_an_update() -> None:
     bob.do(lambda: bob.speaker.receive(stolen, net.now))
     net.run(5)
     assert bob.outbound().destination == ALICE
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_a_speaker_killed_at_any_step_of_a_move_ends_where_the_peer_is(name: str, when: str) -> None:
+    for step in range(1, 6):
+        net, alice, bob = two()
+        move(net, alice, ELSEWHERE)
+        node = alice if name == "alice" else bob
+        node.kill_at = (node.steps + step) * (1 if when == "before" else -1)
+        alice.do(lambda alice=alice, net=net: alice.speaker.event(PathChange(), net.now))  # type: ignore[misc]
+        assert net.run(60, lambda a=alice, b=bob: {a.outbound().source, b.outbound().destination} == {ELSEWHERE}), step  # type: ignore[misc]
+        net.run(5)
+        assert matches(alice, bob)

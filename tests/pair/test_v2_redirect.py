@@ -193,3 +193,18 @@ def test_gateways_that_send_us_round_are_not_followed_for_ever() -> None:
     send_away(bob, CAROL)
     net.run(20)
     assert len(alice.said("redirected")) == 6
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+def test_killed_at_any_step_or_with_losses_there_is_one_tunnel_in_the_end(when: str, loss: float) -> None:
+    for step in range(1, 9):
+        net, alice, bob, carol = three()
+        alice.start()
+        assert net.run(5, lambda a=alice, b=bob: matches(a, b))  # type: ignore[misc]
+        net.loss = loss
+        alice.kill_at = (alice.steps + step) * (1 if when == "before" else -1)
+        send_away(bob, CAROL)
+        net.run(100)
+        assert any(matches(alice, each) for each in (bob, carol)), step
+        assert len(alice.sas) == 2
