@@ -36,6 +36,7 @@ test-long: build peers ## the tests that take minutes: the figures and the guest
 	@tools/install guests
 	@tools/install strongswan6
 	cd engine/fuzz && cargo run --release --quiet --bin mutate -- --inputs 10000000
+	PIP_ROOT_USER_ACTION=ignore $(PY) -m pip install --quiet 'atheris>=3'
 	$(PY) -m pytest -m long
 
 check: build linters ## lint, types, import contracts, Rust formatting and lints

@@ -153,6 +153,23 @@ def test_nonsense_in_answer_to_a_delete_leaves_no_sa_behind() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("parser", ["ikev1", "ikev2", "ipsec.conf", "iked.conf", "hostname.secN"])
+def test_what_the_guided_fuzzer_finds_gives_way_nowhere(parser: str, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(HERE / "guided.py"),
+        parser,
+        str(tmp_path / "corpus"),
+        "-max_total_time=120",
+        "-seed=7",
+    ]
+    done = subprocess.run(command, check=False, timeout=600, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Done" in done.stderr
+
+
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", LONG)
 def test_millions_of_inputs(name: str, tmp_path: Path) -> None:
