@@ -28,7 +28,10 @@ from secd.ike.wire.ikev2.iana import ExchangeType, Flag, PayloadType
 from secd.ike.wire.ikev2.message import Header, parse_header, parse_payloads
 
 CAROL = "203.0.113.50"
-PROVIDED = (("address", "10.9.0.7"), ("netmask", "255.255.255.0"), ("name-server", "10.9.0.1"))
+PROVIDED = (
+    ("address", "10.9.0.1/30"), ("address", "2001:db8:9::1/64"), ("netmask", "255.255.255.0"),
+    ("name-server", "10.9.0.1"),
+)  # fmt: skip
 ROAMING = ("192.0.2.201", "192.0.2.202")
 
 
