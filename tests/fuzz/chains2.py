@@ -62,6 +62,15 @@ def rekey(rng: Random, names: Names) -> tuple[int, bytes]:
     return PayloadType.N, NotifyPayload(NotifyType.REKEY_SA, b"", 3, spi).encode_body()
 
 
+def redirect(rng: Random, names: Names) -> tuple[int, bytes]:
+    """Send the other side to a gateway that is there, or to one that is not."""
+    gateway = rng.choice((bytes((203, 0, 113, rng.randrange(256))), bytes((198, 51, 100, 1)), rng.randbytes(4)))
+    nonces = names.bodies.get(PayloadType.NONCE)
+    nonce = rng.choice(nonces) if nonces and rng.random() < 0.3 else b""
+    data = bytes((rng.choice((1, 1, 1, 2, 3)), 4)) + gateway + nonce
+    return PayloadType.N, NotifyPayload(NotifyType.REDIRECT, data).encode_body()
+
+
 def delete(rng: Random, names: Names) -> tuple[int, bytes]:
     """Make a delete of any SAs, or of none, or of too many."""
     protocol = rng.choice((0, 1, 2, 3, 3, 3, 3, 4, 255))
@@ -164,7 +173,8 @@ def anything(rng: Random, names: Names) -> tuple[int, bytes]:
 
 Maker = Callable[[Random, Names], tuple[int, bytes]]
 _MAKERS: tuple[Maker, ...] = (
-    notification, notification, notification, delete, rekey, configuration, selectors, identity, key_exchange, proof,
+    notification, notification, notification, delete, rekey, redirect, configuration, selectors, identity, key_exchange,
+    proof,
 )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from secd.ike.wire.cursor import WireError
 from secd.ike.wire.header import HEADER_OCTETS
 from secd.ike.wire.ikev2.iana import ExchangeType, Flag, PayloadType
 from secd.ike.wire.ikev2.message import Header, parse_header, parse_payloads
+from secd.sadb.messages import PathChange
 
 CAROL = "203.0.113.50"
 PROVIDED = (
@@ -251,7 +252,7 @@ class Round2(Round):
             "childsa": (ChildProposal((cipher,), auths, pfs, (rng.random() < 0.5,), more if pfs else ()),),
             "ike_lifetime": rng.choice((120, 3600)), "lifetime": rng.choice((60, 1200)),
             "dpd": rng.choice((None, DeadPeerDetection(), DeadPeerDetection(5, 2, 3))),
-            "mobike": rng.random() < 0.8, "fragmentation": rng.random() < 0.8,
+            "mobike": rng.random() < 0.8, "redirect": rng.random() < 0.3, "fragmentation": rng.random() < 0.8,
             "ppk": rng.choice((None, None, PostQuantumKey("ppk", b"ours", rng.random() < 0.5))),
         }  # fmt: skip
 
@@ -297,6 +298,8 @@ class Round2(Round):
     def _roam(self) -> None:
         if self.roams:
             self.alice.address = self.rng.choice((ALICE, *ROAMING))
+            if self.rng.random() < 0.5:
+                self.alice.do(lambda: self.alice.speaker.event(PathChange(), self.net.now))
             self.net.run(self.rng.choice((5.0, 30.0)))
 
     def _flood(self) -> None:
