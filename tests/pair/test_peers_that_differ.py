@@ -149,6 +149,24 @@ def test_initial_contact_may_come_in_an_informational_exchange() -> None:
     assert alice.sas == before
 
 
+def test_a_complaint_about_one_datagram_does_not_end_the_quick_mode_under_way() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    net.run(20)
+    bob.listening = False
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    net.run(1)
+    # As strongSwan does when quick mode's last message comes again and it has forgotten the exchange.
+    say(bob, [NotificationPayload(NotifyType.PAYLOAD_MALFORMED, ProtocolId.PROTO_ISAKMP)])
+    net.run(1)
+    bob.listening = True
+    net.run(20)
+    assert len(alice.said("phase2-rekeyed")) == 1
+    assert alice.said("peer-says") == [f"{BOB} says PAYLOAD-MALFORMED"]
+    assert alice.said("quick-mode-refused") == []
+    assert matches(alice, bob)
+
+
 def test_a_peer_that_floods_with_quick_modes_gets_a_bounded_number_of_pairs() -> None:
     net, alice, bob = pair()
     start(net, alice, bob)

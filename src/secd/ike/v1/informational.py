@@ -27,6 +27,11 @@ HOLD = 90.0
 
 _NAME_REFUSED = (NotifyType.INVALID_ID_INFORMATION, NotifyType.AUTHENTICATION_FAILED)
 _FORGOTTEN = (NotifyType.INVALID_COOKIE, NotifyType.INVALID_SPI)
+#: Said of one datagram, often of one that came twice or late when the exchange was forgotten: no answer to an offer.
+_OF_A_DATAGRAM = frozenset({
+    NotifyType.INVALID_COOKIE, NotifyType.INVALID_MESSAGE_ID, NotifyType.INVALID_HASH_INFORMATION,
+    NotifyType.PAYLOAD_MALFORMED,
+})  # fmt: skip
 
 
 def opened(session: Session, message: Message) -> Chain:
@@ -168,7 +173,7 @@ def _refused(ctx: Context, session: Session, notification: NotificationPayload) 
 
 
 def _meant(session: Session, notification: NotificationPayload) -> tuple[int, ProposalSent] | None:
-    """The quick mode of ours that a notification is about: by its SPI, or because it is the only one."""
+    """The quick mode of ours that a notification is about: by its SPI, or because it is an answer and the only one."""
     ours: list[tuple[int, ProposalSent]] = [
         (message_id, quick.state)
         for message_id, quick in session.sa.quick.items()
@@ -177,7 +182,7 @@ def _meant(session: Session, notification: NotificationPayload) -> tuple[int, Pr
     by_spi = [each for each in ours if notification.spi == each[1].spi.to_bytes(4, "big")]
     if by_spi:
         return by_spi[0]
-    return ours[0] if len(ours) == 1 else None
+    return ours[0] if len(ours) == 1 and notification.notify_type not in _OF_A_DATAGRAM else None
 
 
 def _deleted(ctx: Context, session: Session, delete: DeletePayload) -> None:
