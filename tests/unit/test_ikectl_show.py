@@ -94,6 +94,7 @@ def test_show_sa_as_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert [(sa["tunnel"], sa["version"], sa["state"], len(sa["children"])) for sa in shown] == [
         ("sec0", 2, "established", 1), ("sec1", 1, "established", 0), ("sec2", 2, "sa_init", 0),
     ]  # fmt: skip
+    assert [(sa["assigned"], sa["provided"]) for sa in shown] == [({}, ["10.0.0.2"]), ({}, []), ({}, [])]
 
 
 def test_sas_and_tunnels_are_counted():

@@ -99,6 +99,8 @@ def _facts(tunnel: ConnectionStatus) -> Iterator[dict[str, Any]]:
             "origin": tunnel.connection.origin,
             "handle": _handle(ike),
             **msgspec.to_builtins(ike),
+            "assigned": tunnel.assigned,
+            "provided": list(tunnel.provided),
             "children": [msgspec.to_builtins(child) for child in tunnel.children] if ike is _bearer(tunnel) else [],
         }
 
