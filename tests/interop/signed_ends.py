@@ -103,7 +103,7 @@ class Ends:
         """Bring a tunnel up, secd in `role`, and see that packets pass."""
         sa = self.pair.negotiate(role, ours or policy(role), tunnel or signing())
         assert sa.initiator == (role == "responder")
-        self.pair.ping(2)
+        self.pair.ping(1)
         return sa
 
     def refused(self, role: Role, words: str, ours: str = "", tunnel: Tunnel | None = None) -> str:

@@ -38,11 +38,10 @@ def test_certificates_of_every_kind_of_key(ends: Ends, role: Role, kind: str) ->
     assert f"authentication of '{OUR_NAME}' with {CALLED[kind]} successful" in ends.said_charon()
 
 
-@roles
-@pytest.mark.parametrize(("auth", "called"), [
-    ("rsa-sha384", "RSA_EMSA_PKCS1_SHA2_384"), ("rsa-sha512", "RSA_EMSA_PKCS1_SHA2_512"),
-    ("rsa/pss-sha256", "RSA_EMSA_PSS_SHA2_256"), ("rsa/pss-sha384", "RSA_EMSA_PSS_SHA2_384"),
-    ("rsa/pss-sha512", "RSA_EMSA_PSS_SHA2_512"),
+@pytest.mark.parametrize(("auth", "called", "role"), [
+    ("rsa-sha384", "RSA_EMSA_PKCS1_SHA2_384", "initiator"), ("rsa-sha512", "RSA_EMSA_PKCS1_SHA2_512", "responder"),
+    ("rsa/pss-sha256", "RSA_EMSA_PSS_SHA2_256", "initiator"), ("rsa/pss-sha384", "RSA_EMSA_PSS_SHA2_384", "responder"),
+    ("rsa/pss-sha512", "RSA_EMSA_PSS_SHA2_512", "initiator"),
 ])  # fmt: skip
 def test_rsa_signatures_by_hash_and_padding(ends: Ends, role: Role, auth: str, called: str) -> None:
     ends.certify("rsa2048")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,14 @@ def test_an_ed25519_key_signs_by_rfc_7427_only(place: Path):
 
 def test_the_hash_of_a_certificate_is_never_weak(made: Authority):
     assert isinstance(made.load_host_certificate("gw.example.com").signature_hash_algorithm, hashes.SHA256)
+
+
+def test_a_certificate_that_is_too_large_for_a_policy_is_named(place: Path):
+    key, name, day = ec.generate_private_key(ec.SECP256R1()), x509.Name([]), timedelta(days=1)
+    now = datetime.now(UTC)
+    hosts = x509.SubjectAlternativeName([x509.DNSName(f"host{number}.example.com") for number in range(500)])
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + day).add_extension(hosts, critical=True)
+    large = place / "certs/large.crt"
+    large.write_bytes(built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    assert refusal(place).startswith(f"{large}: a certificate of 1")
+    assert "8192 are possible" in refusal(place)

@@ -31,6 +31,7 @@ from secd.sadb.messages import Identity
 MAX_FILES = 256  # of one directory
 MAX_CHAIN, MAX_AUTHORITIES, MAX_CRLS = 8, 32, 8
 MAX_KEY = 4096  # octets of PEM
+MAX_CERTIFICATE = 8192  # octets of DER: `secd.ike.connection.Certificate`
 SMALLEST_RSA = 2048  # bits
 
 _CURVES: dict[str, str] = {"ecdsa256": "secp256r1", "ecdsa384": "secp384r1", "ecdsa521": "secp521r1"}
@@ -76,12 +77,12 @@ class Store:
     @cached_property
     def certificates(self) -> list[tuple[Path, x509.Certificate]]:
         """Every certificate of certs/."""
-        return self._all("certs", decode.certificates, MAX_FILES)
+        return self._all("certs", _certificates, MAX_FILES)
 
     @cached_property
     def authorities(self) -> list[tuple[Path, x509.Certificate]]:
         """Every certificate of ca/."""
-        return self._all("ca", decode.certificates, MAX_AUTHORITIES)
+        return self._all("ca", _certificates, MAX_AUTHORITIES)
 
     @cached_property
     def crls(self) -> list[tuple[Path, x509.CertificateRevocationList]]:
@@ -223,6 +224,17 @@ def _check_key(path: Path, key: PrivateKeyTypes, method: SignatureMethod) -> Non
         raise CredentialsError(f"{path}: RSA, ECDSA on P-256, P-384 or P-521, and Ed25519 keys are possible")
     if not fits:
         raise CredentialsError(f"{path} is {kind}: {method} signatures need another: leave {method} out")
+
+
+def _certificates(data: bytes) -> list[x509.Certificate]:
+    """Read certificates of a size that a connection can have."""
+    found = decode.certificates(data)
+    largest = max((len(_der(each)) for each in found), default=0)
+    if largest > MAX_CERTIFICATE:
+        raise DecodeError(
+            f"a certificate of {largest} octets, {MAX_CERTIFICATE} are possible: have it name fewer hosts"
+        )
+    return found
 
 
 def _der(what: x509.Certificate | x509.CertificateRevocationList) -> bytes:
