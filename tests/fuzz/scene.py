@@ -106,6 +106,10 @@ class Tapped(Node):
         return essence(self)
 
     def check(self) -> None:
+        """See that everything is as it has to be after an input."""
+        self.check_sizes()
+
+    def check_sizes(self) -> None:
         """See that everything that could grow is within its bounds."""
         check_bounds(self)
 

@@ -52,6 +52,12 @@ class Tapped2(Tapped):
         }  # fmt: skip
 
     def check(self) -> None:
+        self.check_sizes()
+        for session in self.sessions():
+            if not session.sa.half_open:
+                self._check_kept(session)
+
+    def check_sizes(self) -> None:
         ctx, world = self.ctx, self.speaker._world
         sessions = ctx.sessions
         sizes = {
@@ -79,7 +85,6 @@ class Tapped2(Tapped):
                 f"{session.id} incoming": (waiting, 2 * exchange.MAX_MESSAGE),
                 f"{session.id} checkpoint": (len(session.saved), MAX_CHECKPOINT),
             }  # fmt: skip
-            self._check_kept(session)
         sizes |= {f"sessions of {name or 'no tunnel'}": (count, 24) for name, count in by_tunnel.items()}
         for what, (size, limit) in sizes.items():
             if size > limit:

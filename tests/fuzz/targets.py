@@ -16,8 +16,10 @@ from keyed import AggressiveRound, Round, play
 from keyed2 import Round2
 from network import ALICE, BOB, connection, start
 from octets import mangle
-from scene import Attack, Failure, FuzzNetwork, Tapped, check_bounds
+from scene import Attack, Failure, FuzzNetwork, Tapped
+from scene2 import Tapped2
 from test_wire_messages import CORPUS
+from v2_support import connection as connection2
 
 from secd.conf import addresses
 from secd.conf.hostname import HostnameError, parse_hostname
@@ -27,6 +29,7 @@ from secd.conf.ipsec.grammar import parse_text
 from secd.conf.ipsec.unparse import rules_text
 from secd.control import messages as control
 from secd.control.family import IkedToParent, ParentToIked, ParentToSadb, SadbToParent
+from secd.ike.connection import Connection
 from secd.ike.speaker import Speaker
 from secd.ike.wire.chain import encode_payloads
 from secd.ike.wire.cursor import WireError
@@ -87,12 +90,14 @@ def wire() -> Target:
     return Target("wire", once)
 
 
-def checkpoints() -> Target:
+def checkpoints(
+    name: str = "checkpoints", kind: type[Tapped] = Tapped, rule: Callable[..., Connection] = connection
+) -> Target:
     """Checkpoints that were damaged: refused, or lived with."""
     saved: list[tuple[str, bytes]] = []
     net = FuzzNetwork()
-    alice = Tapped(net, ALICE, [connection(ALICE, BOB)], seed=1)
-    bob = Tapped(net, BOB, [connection(BOB, ALICE, mode="passive")], seed=2)
+    alice = kind(net, ALICE, [rule(ALICE, BOB)], seed=1)
+    bob = kind(net, BOB, [rule(BOB, ALICE, mode="passive")], seed=2)
 
     def keep() -> None:
         saved.extend(each for each in alice.checkpoints.items() if each not in saved)
@@ -110,7 +115,7 @@ def checkpoints() -> Target:
         else:
             damaged = msgspec.msgpack.encode(disturb(rng, msgspec.msgpack.decode(data)))
         own = FuzzNetwork(seed=rng.getrandbits(20))
-        node = Tapped(own, ALICE, [connection(ALICE, BOB)], seed=3)
+        node = kind(own, ALICE, [rule(ALICE, BOB)], seed=3)
         node.speaker = Speaker(node.rng.randbytes)
         try:
             node.speaker.restore(id_, damaged, own.now)
@@ -130,9 +135,9 @@ def checkpoints() -> Target:
             if not isinstance(error, _BORNE):
                 raise
         node.checkpoints.clear()
-        check_bounds(node)
+        node.check_sizes()
 
-    return Target("checkpoints", once)
+    return Target(name, once)
 
 
 #: What a damaged SA may raise when it is worked on, all of which ends that SA alone.
@@ -310,6 +315,7 @@ ALL: dict[str, Callable[[], Target]] = {
     **{name: partial(keyed, name, kind) for name, kind in ROUNDS.items()},
     "wire": wire,
     "checkpoints": checkpoints,
+    "checkpoints-ikev2": partial(checkpoints, "checkpoints-ikev2", Tapped2, connection2),
     "ipsec.conf": ipsec_conf,
     "iked.conf": iked_conf,
     "hostname.secN": hostname,

@@ -32,7 +32,7 @@ SECONDS, LEAST = 2.0, 1500
 #: What `make test-long` puts through each, as many as take some minutes.
 LONG = {
     "keyed": 500_000, "keyed-aggressive": 200_000, "keyed-ikev2": 1_000_000,
-    "wire": 1_000_000, "checkpoints": 300_000, "ipsec.conf": 60_000, "iked.conf": 40_000,
+    "wire": 1_000_000, "checkpoints": 300_000, "checkpoints-ikev2": 300_000, "ipsec.conf": 60_000, "iked.conf": 40_000,
     "hostname.secN": 300_000, "messages": 1_500_000,
 }  # fmt: skip
 
