@@ -6,11 +6,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from msgspec.structs import replace
 from tests.pair.network import BOB, Network, Node, matches, start
 from tests.pair.pki import Authority, der, rsa_key
 from tests.pair.v2_support import connection, pair
 
-from secd.ike.connection import PreSharedKey, Signature
+from secd.ike.connection import PostQuantumKey, PreSharedKey, Signature
 from secd.ike.crypto.certificates import Verified, verify_certificate
 from secd.sadb.messages import Identity
 
@@ -117,6 +118,16 @@ def test_a_speaker_killed_at_any_step_comes_up_with_certificates(name: str, when
         bob.start(settled=True)
         alice.start()
         assert net.run(60, lambda a=alice, b=bob: matches(a, b)), f"killed at {step}"  # type: ignore[misc]
+
+
+def test_the_signature_without_ppk_counts_where_the_two_have_no_ppk_in_common() -> None:
+    net, alice, bob = two(signing("ecdsa256", "alice.example"), signing("ed25519", "bob.example"))
+    for node, name in ((alice, b"one"), (bob, b"two")):
+        [made] = node.connections
+        assert made.ikev2 is not None
+        ppk = PostQuantumKey("key", name, required=False)
+        node.connections = [replace(made, ikev2=replace(made.ikev2, ppk=ppk))]
+    start(net, alice, bob)
 
 
 def test_a_strangers_certificate_is_judged_once_for_all_policies_that_it_may_be_meant_for(
