@@ -75,7 +75,8 @@ def test_the_attacker_gets_into_every_state() -> None:
 STATES = {
     "initiator InitSent", "initiator Between", "initiator AuthSent", "initiator Established", "initiator Pending",
     "responder InitAnswered", "responder Established", "responder Pending", "responder Closed",
-    *(f"{role} waits for {what}" for role in ("initiator", "responder") for what in ("CreateChild", "RekeyIke", "Probe")),
+    *(f"{role} waits for {what}" for role in ("initiator", "responder")
+      for what in ("CreateChild", "RekeyIke", "Probe")),
     "initiator waits for DeleteChildren",
 }  # fmt: skip
 
