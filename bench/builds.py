@@ -84,7 +84,10 @@ def main() -> None:
             contest.run(options.rounds, scale=options.scale, retries=options.retries,
                         say=lambda text: console.print(text, markup=False))  # fmt: skip
             origin = Origin("", commit())
-            readings = ["", *[name for name in contest.rounds[0][0].more if name == "cpu_seconds_per_gigabyte"]]
+            readings = [
+                "",
+                *[name for name in contest.rounds[0][0].more if name in {"cpu_seconds_per_gigabyte", "p99"}],
+            ]
             results += [compare(contest, i, 0, origin, name=name, peer=f"{entrants[0].name}: {entrants[i].name}")
                         for name in readings for i in range(1, len(entrants))]  # fmt: skip
             for name in readings[1:]:

@@ -52,21 +52,10 @@ impl Epoll {
 
     /// Wait until something is ready, for ever if it must be.
     pub fn wait(&self, ready: &mut Ready) -> io::Result<()> {
-        self.look(ready, -1)
-    }
-
-    /// Whether something is ready now.
-    pub fn is_ready(&self, ready: &mut Ready) -> io::Result<bool> {
-        self.look(ready, 0)?;
-        Ok(ready.len > 0)
-    }
-
-    fn look(&self, ready: &mut Ready, timeout: libc::c_int) -> io::Result<()> {
         ready.len = 0;
         // SAFETY: the kernel writes at most BATCH events to `ready.events`.
-        let got = check(unsafe {
-            libc::epoll_wait(self.0.as_raw_fd(), ready.events.as_mut_ptr(), BATCH as libc::c_int, timeout)
-        });
+        let got =
+            check(unsafe { libc::epoll_wait(self.0.as_raw_fd(), ready.events.as_mut_ptr(), BATCH as libc::c_int, -1) });
         match got {
             Ok(len) => ready.len = len as usize,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),

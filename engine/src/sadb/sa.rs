@@ -183,6 +183,9 @@ impl State {
         let left = last.saturating_sub(before);
         if left < admission.packets {
             self.sequence.store(last, Relaxed);
+            let refused = admission.packets - left;
+            self.packets.fetch_sub(refused, Relaxed);
+            self.inner_bytes.fetch_sub(bytes / packets.max(1) * refused, Relaxed);
             admission.packets = left;
             admission.refused = Some(Refusal::SequenceExhausted);
             if self.kill() {

@@ -46,8 +46,6 @@ pub struct Inbound {
     trains: bool,
     /// Whether the last batch of protocol 50 ended amid a bulk transfer.
     bulk: bool,
-    /// Datagrams received since this was last taken.
-    pub handled: usize,
 }
 
 /// What all packets of a batch are handled with.
@@ -85,7 +83,6 @@ impl Inbound {
             outside: NOWHERE,
             trains: false,
             bulk: false,
-            handled: 0,
         }
     }
 
@@ -113,7 +110,6 @@ impl Inbound {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => continue, // an ICMP error about a packet sent; its turn is the error queue's
             };
-            self.handled += got;
             let context = Context { shared, counters, worker, queues, now_ms: shared.now_ms() };
             let mut trains = false;
             for i in 0..got {

@@ -12,7 +12,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::counters::{Counter, Counters, Shard};
 use crate::events::{Event, Events};
@@ -75,10 +75,6 @@ struct Worker {
     inbound: Inbound,
 }
 
-/// Packets after which an answer is looked out for, and how long.
-const FEW: usize = 2;
-const LOOKOUT: Duration = Duration::from_micros(50);
-
 const TOKEN_MAILBOX: u64 = 0;
 const TOKEN_PORT: u64 = 1 << 32;
 const TOKEN_QUEUE: u64 = 2 << 32;
@@ -121,7 +117,7 @@ impl Worker {
     fn run(&mut self) -> io::Result<()> {
         let mut ready = Ready::new();
         loop {
-            self.wait(&mut ready)?;
+            self.epoll.wait(&mut ready)?;
             for i in 0.. {
                 let Some((token, what)) = ready.get(i) else { break };
                 match token & (u64::MAX << 32) {
@@ -139,22 +135,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// Wait for something to do.  Behind a packet or two, a question perhaps, the answer is looked out for before
-    /// going to sleep: to be woken takes longer than most of its way.
-    fn wait(&mut self, ready: &mut Ready) -> io::Result<()> {
-        let handled = std::mem::take(&mut self.outbound.handled) + std::mem::take(&mut self.inbound.handled);
-        if (1..=FEW).contains(&handled) {
-            let start = Instant::now();
-            while start.elapsed() < LOOKOUT {
-                if self.epoll.is_ready(ready)? {
-                    return Ok(());
-                }
-                std::thread::yield_now();
-            }
-        }
-        self.epoll.wait(ready)
     }
 
     fn port_ready(&mut self, port: Port, what: u32) {

@@ -25,13 +25,11 @@ pub struct Outbound {
     buffer: Box<[u8]>,
     outbox: Outbox,
     relay: Relay,
-    /// Packets read since this was last taken.
-    pub handled: usize,
 }
 
 impl Outbound {
     pub fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), outbox: Outbox::new(), relay: Relay::default(), handled: 0 }
+        Self { buffer: vec![0; BUFFER].into(), outbox: Outbox::new(), relay: Relay::default() }
     }
 
     /// Carry what waits in `queue`; false when its device is gone.
@@ -52,7 +50,6 @@ impl Outbound {
         for _ in 0..TURN {
             match queue.tun.read(&mut self.buffer) {
                 Ok(len) => {
-                    self.handled += 1;
                     match &exit {
                         Some(exit) => self.packet(exit, queue, len),
                         None => drop_without_sa(counters, queue, sa.is_some()),
