@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from keyed import play
+from keyed import AggressiveRound, Round, play
 from keyed2 import Round2, Turn2, new_pair, request_head
 from network import ALICE, BOB, start
 from scene import Attack, FuzzNetwork, Seen, Tapped
@@ -55,6 +55,11 @@ FOUND = (0, 5, 6, 20, 22, 24, 53, 66, 71, 72, 112)
 @pytest.mark.parametrize("seed", FOUND)
 def test_what_gave_way_once_does_so_no_more(seed: int) -> None:
     play(seed, Attack(), 1500)
+
+
+@pytest.mark.parametrize(("kind", "seed"), [(Round2, 760852612532), (AggressiveRound, 720293803376)])
+def test_what_gave_way_once_elsewhere_does_so_no_more(kind: type[Round], seed: int) -> None:
+    play(seed, Attack(), 1500, kind)
 
 
 def test_the_attacker_gets_into_every_state() -> None:

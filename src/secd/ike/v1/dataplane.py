@@ -23,9 +23,13 @@ def refused(ctx: Context, owner: str, spi: int, direction: Direction, why: str) 
 
 def expired(ctx: Context, event: Expire) -> None:
     """An SA has reached a limit, or somebody has removed it."""
-    for session, child in ctx.pairs_with(event.sa.spi, event.sa.direction)[:1]:
-        ctx.world.working(session.id)
-        _child_expired(ctx, session, child, event)
+    for session, child in ctx.pairs_with(event.sa.spi, event.sa.direction):
+        tunnel = ctx.tunnel(session)
+        another = tunnel is not None and tunnel.connection.iface != event.sa.iface  # whose peer chose the same SPI
+        if not another and (child.installed or event.sa.direction == "in"):
+            ctx.world.working(session.id)
+            _child_expired(ctx, session, child, event)
+            return
 
 
 def _child_expired(ctx: Context, session: Session, child: Child, event: Expire) -> None:
