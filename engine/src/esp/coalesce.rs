@@ -14,6 +14,8 @@ const PSH: u8 = 0x08;
 /// Octets of the longest super-packet, and packets in it.
 const MAX_OCTETS: usize = 65_535;
 pub const MAX_PACKETS: usize = 64;
+/// Octets from which on a run does not wait for more packets: what is decrypted is then still near.
+const WAITS: u64 = MAX_OCTETS as u64 / 2;
 /// Runs looked at, newest first, to find the flow of a packet.
 const LOOK_BACK: usize = 16;
 
@@ -88,10 +90,11 @@ impl Coalescer {
         &self.runs[self.left..]
     }
 
-    /// Runs that may leave while more packets are to come: all but a TCP flow's last one that may go on.
+    /// Runs that may leave while more packets are to come: all but a TCP flow's last one that may go on, if it is short.
     pub fn finished(&self) -> &[Run] {
         let runs = self.runs();
-        &runs[..runs.len() - usize::from(runs.last().is_some_and(Run::is_open_tcp))]
+        let waits = |run: &Run| run.is_open_tcp() && run.octets() < WAITS;
+        &runs[..runs.len() - usize::from(runs.last().is_some_and(waits))]
     }
 
     /// The first `count` of `runs` have left, and nothing is joined to them any more.
