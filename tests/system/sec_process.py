@@ -27,7 +27,7 @@ from secd.lab.commands import wait_until
 from secd.lab.namespaces import Host
 from secd.parent.tun import DetachedQueues
 from secd.sadb.client import SADB
-from secd.sadb.messages import AUTH_KEY_OCTETS, ENCRYPTION_KEY_OCTETS, SA, UdpEncap
+from secd.sadb.messages import AUTH_KEY_OCTETS, ENCRYPTION_KEY_OCTETS, SA, FromServer, PathChange, UdpEncap
 
 CLONE_NEWNET = 0x40000000
 UID = 64_123
@@ -144,6 +144,13 @@ def tunnel(
         "auth_key": os.urandom(AUTH_KEY_OCTETS[auth]), "udpencap": UdpEncap() if encap else None, **fields,
     }  # fmt: skip
     return SA(direction="out", **common), SA(direction="in", **common)
+
+
+def told(client: SADB) -> FromServer:
+    """The next message that is no word of routes: these change along with interfaces, and are told when there is time."""
+    while isinstance(message := client.receive(), PathChange):
+        pass
+    return message
 
 
 def pings(host: Host, address: str, *options: str) -> bool:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.system.sec_process import UID, SecProcess, pings, status_of, tunnel, until
+from tests.system.sec_process import UID, SecProcess, pings, status_of, told, tunnel, until
 
 from secd.lab.namespaces import Host, Lab
 from secd.lab.probe import Probe
@@ -207,18 +207,18 @@ def test_killed_and_restarted_it_leaves_interface_addresses_and_routes_as_they_w
 def test_interfaces_that_others_delete_are_noticed(ends: Ends) -> None:
     with ends.a.hand_over() as iked:
         iked.send(m.Register(1, "iked"))
-        assert iked.receive() == m.InterfaceChange("sec0", running=True, exists=True)
-        assert iked.receive() == m.Done(1)
+        assert told(iked) == m.InterfaceChange("sec0", running=True, exists=True)
+        assert told(iked) == m.Done(1)
         ends.a.host.ip("link", "del", "sec0")
-        changes = [iked.receive()]
-        if changes[0] == m.InterfaceChange("sec0", running=False, exists=True):  # first it goes down
-            changes = [iked.receive()]
-        assert changes == [m.InterfaceChange("sec0", running=False, exists=False)]
+        change = told(iked)
+        if change == m.InterfaceChange("sec0", running=False, exists=True):  # first it goes down
+            change = told(iked)
+        assert change == m.InterfaceChange("sec0", running=False, exists=False)
         assert ends.sadb_a.interfaces() == []
         ends.sadb_a.create("sec0")
-        assert iked.receive() == m.InterfaceChange("sec0", running=False, exists=True)
+        assert told(iked) == m.InterfaceChange("sec0", running=False, exists=True)
         ends.a.host.ip("link", "set", "sec0", "up")
-        assert iked.receive() == m.InterfaceChange("sec0", running=True, exists=True)
+        assert told(iked) == m.InterfaceChange("sec0", running=True, exists=True)
 
 
 def test_a_detached_interface_that_was_deleted_meanwhile_is_let_go(ends: Ends) -> None:
@@ -234,14 +234,14 @@ def test_ike_datagrams_go_to_iked_and_from_it(ends: Ends) -> None:
     with ends.a.hand_over() as iked_a, ends.b.hand_over() as iked_b:
         for iked in (iked_a, iked_b):
             iked.ask(m.Register(0, "iked"), m.Done)
-            assert isinstance(iked.receive(), m.InterfaceChange)
+            assert isinstance(told(iked), m.InterfaceChange)
         for local, remote, port in (
             ("10.77.0.1", "10.77.0.2", 500),
             ("fd77::1", "fd77::2", 4500),
             ("", "10.77.0.2", 4500),
         ):
             iked_a.send(m.Datagram(local, port, remote, port, b"I am an IKE message of some length, look"))
-            came = iked_b.receive()
+            came = told(iked_b)
             assert isinstance(came, m.Datagram)
             assert (came.local, came.local_port, came.remote_port) == (remote, port, port)
             assert came.remote == (local or "10.77.0.1")

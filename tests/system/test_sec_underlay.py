@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.system.sec_process import SecProcess, pings, tunnel, until
+from tests.system.sec_process import SecProcess, pings, told, tunnel, until
 
 from secd.lab.namespaces import Host, Lab
 from secd.lab.probe import Probe
@@ -128,12 +128,12 @@ def test_the_tunnel_works_while_a_route_over_it_covers_the_peer(
     with between.a.hand_over() as iked_a, between.b.hand_over() as iked_b:
         for iked in (iked_a, iked_b):
             iked.ask(m.Register(0, "iked"), m.Done)
-            assert isinstance(iked.receive(), m.InterfaceChange)
+            assert isinstance(told(iked), m.InterfaceChange)
         local, remote = UNDERLAY[family]
         for port in (500, 4500):
             for source in (local, ""):
                 iked_a.send(m.Datagram(source, port, remote, port, bytes(range(64))))
-                came = iked_b.receive()
+                came = told(iked_b)
                 assert isinstance(came, m.Datagram)
                 assert (came.remote, came.data) == (local, bytes(range(64)))
 
