@@ -147,7 +147,7 @@ def tunnel(
 
 
 def told(client: SADB) -> FromServer:
-    """The next message that is no word of routes: these change along with interfaces, and are told when there is time."""
+    """The next message that is no word of routes: these change along with interfaces, and are told later."""
     while isinstance(message := client.receive(), PathChange):
         pass
     return message
