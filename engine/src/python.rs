@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use zeroize::Zeroize;
 
 use crate::engine::{self, Error, NewSa, Switches};
 use crate::esp::replay::MAX_WINDOW;
 use crate::esp::suite::Suite;
 use crate::events::{Event, Kind, Limit};
+use crate::kem;
 use crate::sadb::Id;
 use crate::sadb::sa::{Limits, Ports, Sa};
 
@@ -248,7 +250,41 @@ fn sa_dict<'py>(py: Python<'py>, engine: &engine::Engine, sa: &Sa) -> PyResult<B
     Ok(dict)
 }
 
+#[pyfunction]
+fn mlkem512_public_key<'py>(py: Python<'py>, seed: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(PyBytes::new(py, &kem::public_key(octets(seed, "seed")?)))
+}
+
+#[pyfunction]
+fn mlkem512_encapsulate<'py>(
+    py: Python<'py>,
+    public: &[u8],
+    random: &[u8],
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let (ciphertext, mut secret) = kem::encapsulate(public, octets(random, "random")?)
+        .ok_or_else(|| PyValueError::new_err("no encapsulation key of ML-KEM-512"))?;
+    let made = (PyBytes::new(py, &ciphertext), PyBytes::new(py, &secret));
+    secret.zeroize();
+    Ok(made)
+}
+
+#[pyfunction]
+fn mlkem512_decapsulate<'py>(py: Python<'py>, seed: &[u8], ciphertext: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let mut secret = kem::decapsulate(octets(seed, "seed")?, ciphertext)
+        .ok_or_else(|| PyValueError::new_err("no ciphertext of ML-KEM-512"))?;
+    let made = PyBytes::new(py, &secret);
+    secret.zeroize();
+    Ok(made)
+}
+
+fn octets<'a, const N: usize>(data: &'a [u8], what: &str) -> PyResult<&'a [u8; N]> {
+    data.try_into().map_err(|_| PyValueError::new_err(format!("{what}: {} octets, expected {N}", data.len())))
+}
+
 #[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(mlkem512_public_key, module)?)?;
+    module.add_function(wrap_pyfunction!(mlkem512_encapsulate, module)?)?;
+    module.add_function(wrap_pyfunction!(mlkem512_decapsulate, module)?)?;
     module.add_class::<Engine>()
 }

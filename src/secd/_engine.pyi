@@ -101,3 +101,9 @@ class Engine:
 
     def close(self) -> None:
         """End the workers, close everything, wipe every key.  It may be opened again."""
+
+# ML-KEM-512 (FIPS 203); seed: 64 octets (d | z), random: 32.
+# ValueError: a length, or a key with coefficients above the modulus.
+def mlkem512_public_key(seed: bytes) -> bytes: ...  # 800 octets
+def mlkem512_encapsulate(public: bytes, random: bytes) -> tuple[bytes, bytes]: ...  # ciphertext (768), secret (32)
+def mlkem512_decapsulate(seed: bytes, ciphertext: bytes) -> bytes: ...

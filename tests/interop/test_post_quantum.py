@@ -78,7 +78,7 @@ def pair(daemons: IKEv2Pair) -> Iterator[IKEv2Pair]:
 
 
 @roles
-@pytest.mark.parametrize("method", ["mlkem768", "mlkem1024"])
+@pytest.mark.parametrize("method", ["mlkem512", "mlkem768", "mlkem1024"])
 def test_ml_kem_alone(pair: IKEv2Pair, role: Role, method: str) -> None:
     name = method.upper().replace("MLKEM", "ML_KEM_")
     enc = "enc aes-256-gcm"

@@ -100,7 +100,7 @@ def test_a_curve448_value_of_small_order_is_refused() -> None:
             entry.shared(private, value)
 
 
-@pytest.mark.parametrize("name", ["mlkem768", "mlkem1024"])
+@pytest.mark.parametrize("name", ["mlkem512", "mlkem768", "mlkem1024"])
 def test_an_encapsulation_key_that_is_not_reduced_is_refused(name: str) -> None:
     # FIPS 203 §7.2: coefficients of 12 bits are below 3329
     entry = group(name)

@@ -1,7 +1,8 @@
 """IKEv2's key derivation, message protection and key encapsulation by published vectors.
 
 Sources: NIST ACVP "kdf-components IKEv2" (test case 100); RFC 7634 App. B; RFC 7748 §6.2; the known answers of ML-KEM
-that `cryptography` is tested with, the first of each (mlkem.json: seeds as d | z, encapsulation keys as their SHA-256).
+that `cryptography` is tested with, the first of each, and for ML-KEM-512 what kyber-py, another implementation, gives
+(mlkem.json: seeds as d | z, encapsulation keys as their SHA-256).
 The PRFs themselves are in `test_ike_prf`, AES-GCM in `test_ike_v2_recordings`.
 """
 

@@ -85,7 +85,8 @@ _GROUPS: tuple[tuple[int, str, str | None], ...] = (
     (18, "modp8192", "modp8192"), (19, "ecp256", "ecp256"), (20, "ecp384", "ecp384"), (21, "ecp521", "ecp521"),
     (25, "ecp192", None), (26, "ecp224", "ecp224"), (27, "brainpool224", None), (28, "brainpool256", "bp256"),
     (29, "brainpool384", "bp384"), (30, "brainpool512", "bp512"), (31, "curve25519", "curve25519"),
-    (32, "curve448", "curve448"), (36, "mlkem768", "mlkem768"), (37, "mlkem1024", "mlkem1024"),
+    (32, "curve448", "curve448"), (35, "mlkem512", "mlkem512"), (36, "mlkem768", "mlkem768"),
+    (37, "mlkem1024", "mlkem1024"),
 )  # fmt: skip
 
 NONE = "none"
@@ -98,8 +99,6 @@ GROUPS = (
         for name in (canonical, f"grp{number}")
     ),
     Transform("sntrup761x25519", None, "group curve25519 addke1 mlkem768"),
-    Transform("mlkem512", None, "group mlkem768"),
-    Transform("grp35", None, "group mlkem768", "mlkem512"),
 )
 
 #: What iked(8) proposes when nothing is said, in its order.
