@@ -194,7 +194,10 @@ def _plain(rule: Rule) -> Rule:
     return replace(rule, origin=Origin("", 0))
 
 
-_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), min_size=1, max_size=20)
+#: What a rule can hold: nothing in quotes ends with a backslash, and of words those alone that hold nothing special.
+_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), min_size=1, max_size=20).filter(
+    lambda text: not text.endswith("\\")
+) | st.from_regex(r"[a-z][a-z0-9]{0,5}\\[a-z]{0,3}\\", fullmatch=True)
 _HOSTS = st.sampled_from([
     "from 10.0.0.1 to 10.0.0.2", "from 10.0.0.0/24 (10.1.0.0/24) to 10.2.0.0/16", "from any to any",
     "from 2001:db8::/64 to 2001:db8:1::/48", "from { 10.0.0.1, 10.0.0.2 } to { 10.0.0.3 10.0.0.0/8 }",
