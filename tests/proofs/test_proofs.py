@@ -34,7 +34,7 @@ def check(evidence: Evidence) -> None:
         assert {(figure["lost"], figure["doubled"]) for figure in streams} == {(0, 0)}
 
 
-#: Every proof of each version, and those that are also run in short (a bad line in short is tests/system/test_relay.py).
+#: Every proof of each version, and those that are also run in short; a bad line in short is tests/system/test_relay.py.
 ALL = [(ike, name) for ike, names in OF_VERSION.items() for name in names]
 SHORT = [
     (ike, name)
