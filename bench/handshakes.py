@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
-import pstats
 import statistics
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class Speaking:
         self._process.wait()
 
 
-class Entrant:
+class Entrant(ABC):
     """One who is measured, on a cable of its own with a host for the peer."""
 
     name = version = ""
@@ -102,13 +102,13 @@ class Entrant:
         self.peer.run("ip", "-batch", "-", text="".join(f"address add {address(n)}/32 dev lo\n" for n in range(count)))
         self.host.route("10.1.0.0/16", LOAD)
 
+    @abstractmethod
     def load(self, group: str, role: Role | None) -> None:
         """Have policies for all, or none; as initiator, begin."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pids(self) -> dict[str, int]:
         """Its processes."""
-        raise NotImplementedError
 
 
 class OfSecd(Entrant):
@@ -237,8 +237,9 @@ def profile(console: Console, group: str, count: int) -> None:
     for begun in range(0, count, BATCH):
         _between_two(profiler, group, range(begun, min(count, begun + BATCH)))
     parts: Counter[str] = Counter()
-    for (file, _, function), figures in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
-        parts[_part(file, function)] += figures[2]
+    for entry in profiler.getstats():
+        where = ("", entry.code) if isinstance(entry.code, str) else (entry.code.co_filename, entry.code.co_name)
+        parts[_part(*where)] += entry.inlinetime
     whole = sum(parts.values())
     made = Table(title=f"Both sides of {count} handshakes, {group}, under cProfile", title_justify="left")
     made.add_column("part")
@@ -304,13 +305,13 @@ def main() -> None:
         return
     results: dict[tuple[str, Role], dict[str, list[Run]]] = {}
     with Lab() as lab:
-        entrants = [OfSecd(lab, options.count), OfCharon(lab, options.count)]
+        entrants: list[Entrant] = [OfSecd(lab, options.count), OfCharon(lab, options.count)]
         for number in range(options.rounds):
             for group in options.groups:
                 for role in ROLES:
                     for entrant in entrants if number % 2 else entrants[::-1]:
-                        one = run(entrant, group, role)  # type: ignore[arg-type]
-                        results.setdefault((group, role), {}).setdefault(entrant.name, []).append(one)  # type: ignore[arg-type]
+                        one = run(entrant, group, role)
+                        results.setdefault((group, role), {}).setdefault(entrant.name, []).append(one)
                         console.print(f"{number + 1}/{options.rounds} {entrant.name}, {role}, {group}: "
                                       f"{options.count / one.wall:.0f}/s", highlight=False)  # fmt: skip
     console.print(table(results, options.count))

@@ -25,9 +25,7 @@ from secd.ike.contract import (
     ComputeSharedSecret,
     DeleteSA,
     Encapsulate,
-    Encapsulation,
     GenerateKeyPair,
-    KeyPair,
     LastUse,
     Output,
     PRFResult,
@@ -36,12 +34,11 @@ from secd.ike.contract import (
     ReservedSPI,
     ReserveSPI,
     Send,
-    SharedSecret,
     TimeOfDay,
 )
-from secd.ike.crypto.groups import group
 from secd.ike.crypto.hashes import hash_named
 from secd.ike.speaker import Speaker
+from secd.iked.compute import compute
 from secd.sadb.messages import Datagram
 
 PSK = b"correct horse battery staple"
@@ -114,14 +111,8 @@ class Peer:
         match question:
             case ReserveSPI():
                 return ReservedSPI(next(self._spis))
-            case GenerateKeyPair(_, name, seed):
-                pair = group(name).generate(seed)
-                return KeyPair(pair.private, pair.public)
-            case ComputeSharedSecret(_, name, private, public):
-                return SharedSecret(group(name).shared(private, public))
-            case Encapsulate(_, name, seed, public):
-                made = group(name).encapsulate(seed, public)
-                return Encapsulation(made.public, made.secret)
+            case GenerateKeyPair() | ComputeSharedSecret() | Encapsulate():
+                return compute(question)
             case ComputePRF(_, _, name, data, pad):
                 prf = hash_named(name).prf
                 return PRFResult(prf(prf(PSK, pad) if pad else PSK, data))

@@ -52,12 +52,20 @@ def encode(chain: Chain, rng: Random | None = None) -> bytes:
     return bytes(out)
 
 
-def mutate(rng: Random, chain: Chain, names: Names) -> Chain:
-    """Make one to three changes to a chain."""
+Change = Callable[[Random, Chain, Names], None]
+
+
+def changed(rng: Random, chain: Chain, names: Names, changes: Sequence[Change]) -> Chain:
+    """Make one to three of `changes` to a chain."""
     result = list(chain)
     for _ in range(rng.randint(1, 3)):
-        _CHAIN_CHANGES[rng.randrange(len(_CHAIN_CHANGES))](rng, result, names)
+        changes[rng.randrange(len(changes))](rng, result, names)
     return result[:70]
+
+
+def mutate(rng: Random, chain: Chain, names: Names) -> Chain:
+    """Change a chain of IKEv1's."""
+    return changed(rng, chain, names, _CHAIN_CHANGES)
 
 
 def notification(rng: Random, names: Names) -> tuple[int, bytes]:
@@ -182,17 +190,20 @@ def _transform(rng: Random, transform: Transform) -> Transform:
     return replace(transform, attributes=tuple(attributes[:40]))
 
 
-def _drop(rng: Random, chain: Chain, _: Names) -> None:
+def drop(rng: Random, chain: Chain, _: Names) -> None:
+    """Leave a payload out."""
     if chain:
         del chain[rng.randrange(len(chain))]
 
 
-def _double(rng: Random, chain: Chain, _: Names) -> None:
+def double(rng: Random, chain: Chain, _: Names) -> None:
+    """Say a payload twice."""
     if chain:
         chain.insert(rng.randint(0, len(chain)), rng.choice(chain))
 
 
-def _swap(rng: Random, chain: Chain, _: Names) -> None:
+def swap(rng: Random, chain: Chain, _: Names) -> None:
+    """Change the order of two payloads."""
     if len(chain) > 1:
         one, other = rng.randrange(len(chain)), rng.randrange(len(chain))
         chain[one], chain[other] = chain[other], chain[one]
@@ -227,10 +238,10 @@ def _many(rng: Random, chain: Chain, names: Names) -> None:
     chain.extend([anything(rng, names)] * rng.choice((2, 8, 64)))
 
 
-_CHAIN_CHANGES: tuple[Callable[[Random, Chain, Names], None], ...] = (
-    _drop,
-    _double,
-    _swap,
+_CHAIN_CHANGES: tuple[Change, ...] = (
+    drop,
+    double,
+    swap,
     _add,
     _add,
     _retype,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from chains import Chain, Names
+from chains import Chain, Change, Names, changed, double, drop, swap
 from octets import EDGES, mangle
 
 from secd.ike.wire.attributes import Attribute
@@ -38,11 +38,8 @@ def chain_of(parsed: Parsed) -> Chain:
 
 
 def mutate(rng: Random, chain: Chain, names: Names) -> Chain:
-    """Make one to three changes to a chain."""
-    result = list(chain)
-    for _ in range(rng.randint(1, 3)):
-        _CHAIN_CHANGES[rng.randrange(len(_CHAIN_CHANGES))](rng, result, names)
-    return result[:70]
+    """Change a chain of IKEv2's."""
+    return changed(rng, chain, names, _CHAIN_CHANGES)
 
 
 def notification(rng: Random, names: Names) -> tuple[int, bytes]:
@@ -213,22 +210,6 @@ def _transform(rng: Random, transform: Transform) -> Transform:
 # -- changes to a chain -----------------------------------------------------------------------------------
 
 
-def _drop(rng: Random, chain: Chain, _: Names) -> None:
-    if chain:
-        del chain[rng.randrange(len(chain))]
-
-
-def _double(rng: Random, chain: Chain, _: Names) -> None:
-    if chain:
-        chain.insert(rng.randint(0, len(chain)), rng.choice(chain))
-
-
-def _swap(rng: Random, chain: Chain, _: Names) -> None:
-    if len(chain) > 1:
-        one, other = rng.randrange(len(chain)), rng.randrange(len(chain))
-        chain[one], chain[other] = chain[other], chain[one]
-
-
 def _add(rng: Random, chain: Chain, names: Names) -> None:
     chain.insert(rng.randint(0, len(chain)), anything(rng, names))
 
@@ -266,6 +247,6 @@ def _many(rng: Random, chain: Chain, names: Names) -> None:
     chain.extend([anything(rng, names)] * rng.choice((2, 8, 64)))
 
 
-_CHAIN_CHANGES: tuple[Callable[[Random, Chain, Names], None], ...] = (
-    _drop, _double, _swap, _add, _add, _retype, _replace, _replace, _body, _body, _body, _many,
+_CHAIN_CHANGES: tuple[Change, ...] = (
+    drop, double, swap, _add, _add, _retype, _replace, _replace, _body, _body, _body, _many,
 )  # fmt: skip

@@ -335,12 +335,10 @@ def essence(node: Tapped) -> dict[str, object]:
     }  # fmt: skip
 
 
-def check_bounds(node: Tapped) -> None:
-    """Everything that could grow is within its bounds."""
-    ctx, world = node.speaker._v1.ctx, node.speaker._world
-    sizes = {
-        "sessions": (len(ctx.sessions), MAX_SESSIONS),
-        "cookies": (len(ctx._by_cookie), len(ctx.sessions)),
+def sizes_of(ctx: Any, node: Tapped) -> dict[str, tuple[int, int]]:
+    """How large is what both versions have, and how large it may be."""
+    world = node.speaker._world
+    return {
         "timers": (len(world.timers._at), len(ctx.sessions) + len(world.tunnels)),
         "heap": (len(world.timers._heap), 65 + 4 * (len(world.timers._at) + 1)),
         "questions": (len(world.steps._waiting), 64),
@@ -349,6 +347,15 @@ def check_bounds(node: Tapped) -> None:
         "touched": (len(ctx.touched), 0),
         "step": (len(world.outbox._step), 0),
         "checkpoints": (len(node.checkpoints), len(ctx.sessions)),
+    }
+
+
+def check_bounds(node: Tapped) -> None:
+    """Everything that could grow is within its bounds."""
+    ctx = node.speaker._v1.ctx
+    sizes = sizes_of(ctx, node) | {
+        "sessions": (len(ctx.sessions), MAX_SESSIONS),
+        "cookies": (len(ctx._by_cookie), len(ctx.sessions)),
     }
     for session in ctx.sessions.values():
         sizes |= {

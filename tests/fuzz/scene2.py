@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from chains import Chain, Names, encode
 from chains2 import chain_of
-from scene import Failure, Seen, Tapped
+from scene import Failure, Seen, Tapped, sizes_of
 
 from secd.ike.contract import Send
 from secd.ike.crypto.errors import NotAuthentic
@@ -58,21 +58,13 @@ class Tapped2(Tapped):
                 self._check_kept(session)
 
     def check_sizes(self) -> None:
-        ctx, world = self.ctx, self.speaker._world
+        ctx = self.ctx
         sessions = ctx.sessions
-        sizes = {
+        sizes = sizes_of(ctx, self) | {
             "sessions": (len(sessions), MAX_SESSIONS),
             "sessions by SPI": (len(ctx._by_spi), len(sessions)),
             "sessions by first message": (len(ctx._by_first), len(sessions)),
             "sessions by tunnel": (sum(map(len, ctx._by_tunnel.values())), len(sessions)),
-            "timers": (len(world.timers._at), len(sessions) + len(world.tunnels)),
-            "heap": (len(world.timers._heap), 65 + 4 * (len(world.timers._at) + 1)),
-            "questions": (len(world.steps._waiting), 64),
-            "installs": (len(ctx.installs), ctx.MAX_INSTALLS),
-            "contacted": (len(ctx.contacted), 64),
-            "touched": (len(ctx.touched), 0),
-            "step": (len(world.outbox._step), 0),
-            "checkpoints": (len(self.checkpoints), len(sessions)),
         }
         by_tunnel: dict[str, int] = {}
         for session in sessions.values():

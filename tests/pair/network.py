@@ -26,10 +26,8 @@ from secd.ike.contract import (
     DeleteSA,
     DropCheckpoint,
     Encapsulate,
-    Encapsulation,
     ExpectFrom,
     GenerateKeyPair,
-    KeyPair,
     LastUse,
     Log,
     PRFResult,
@@ -39,14 +37,13 @@ from secd.ike.contract import (
     ReserveSPI,
     SaveCheckpoint,
     Send,
-    SharedSecret,
     SignatureResult,
     TimeOfDay,
     UpdateSA,
 )
-from secd.ike.crypto.groups import InvalidPublicValue, group
 from secd.ike.crypto.hashes import hash_named
 from secd.ike.speaker import Speaker
+from secd.iked.compute import compute
 from secd.parent.keys import KeyHolder, KeyHolderError
 from secd.sadb.messages import SA, Datagram, Expire
 
@@ -225,20 +222,8 @@ class Node:
         match request:
             case ReserveSPI():
                 return ReservedSPI(next(self.spis))
-            case GenerateKeyPair(_, name, seed):
-                pair = group(name).generate(seed)
-                return KeyPair(pair.private, pair.public)
-            case ComputeSharedSecret(_, name, private, public):
-                try:
-                    return SharedSecret(group(name).shared(private, public))
-                except InvalidPublicValue as error:
-                    return ComputeFailed(str(error))
-            case Encapsulate(_, name, seed, public):
-                try:
-                    made = group(name).encapsulate(seed, public)
-                except InvalidPublicValue as error:
-                    return ComputeFailed(str(error))
-                return Encapsulation(made.public, made.secret)
+            case GenerateKeyPair() | ComputeSharedSecret() | Encapsulate():
+                return compute(request)
             case ComputePRF(_, key, hash_name, data, pad):
                 if key not in self.keys:
                     return ComputeFailed("no such key")

@@ -50,14 +50,15 @@ class Computer:
             if not future.cancelled():
                 on_result(future.result())
 
-        loop.run_in_executor(self._pool, _compute, request).add_done_callback(finished)
+        loop.run_in_executor(self._pool, compute, request).add_done_callback(finished)
 
     def close(self) -> None:
         """Wait for nothing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _compute(request: Question) -> Result:
+def compute(request: Question) -> Result:
+    """Answer a question of the machine's; never raises."""
     try:
         if isinstance(request, GenerateKeyPair):
             made = group(request.group).generate(request.seed)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from secd.ike.crypto.groups import group
 from secd.ike.retransmission import jitter
-from secd.ike.steps import Step, encapsulate, key_pair, reserve_spi, shared_secret
+from secd.ike.steps import Step, key_pair, reserve_spi, shared_secret
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2 import exchange, explain, followup, pairs, selectors, suites
 from secd.ike.v2.context import Context, Message, Session, settings
@@ -28,7 +28,7 @@ from secd.ike.wire.cursor import WireError
 from secd.ike.wire.iana import name_of
 from secd.ike.wire.ikev2.iana import ExchangeType, NotifyType, ProtocolId, TransformType
 from secd.ike.wire.ikev2.message import Chain
-from secd.ike.wire.ikev2.notify import NotifyPayload, group_data, parse_group
+from secd.ike.wire.ikev2.notify import NotifyPayload, parse_group
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import KEPayload, NoncePayload
 from secd.ike.wire.ikev2.sa import SAPayload
@@ -204,13 +204,8 @@ def respond(ctx: Context, session: Session, tunnel: Tunnel, message: Message, ch
     payloads: list[Payload] = []
     nonce_i, nonce_r, secret = chain.one(NoncePayload).data, ctx.world.random(NONCE_OCTETS), b""
     if suite.group:
-        ke = chain.find(KEPayload)
-        wanted = int(group(suite.group).number)
-        if ke is None or ke.group != wanted:
-            raise WireError("a public value for another group", NotifyType.INVALID_KE_PAYLOAD, group_data(wanted))
-        made = yield from encapsulate(suite.group, ctx.world.random(group(suite.group).seed_octets), ke.data)
-        secret = made.secret
-        payloads.append(KEPayload(wanted, made.public))
+        answer, secret = yield from followup.key_exchange(ctx, suite.group, chain.find(KEPayload))
+        payloads.append(answer)
     spi = yield from reserve_spi(tunnel.connection.iface)
     _check(ctx, session, tunnel, spi_old)  # what was so before the questions need not be so now
     body = [choice.answer(spi.to_bytes(4, "big")), NoncePayload(nonce_r), *payloads, *agreed]

@@ -24,7 +24,7 @@ from secd.ike.v2.suites import EspSuite, IkeSuite
 from secd.ike.wire.cursor import WireError
 from secd.ike.wire.ikev2.iana import ExchangeType, NotifyType
 from secd.ike.wire.ikev2.message import Chain
-from secd.ike.wire.ikev2.notify import NotifyPayload
+from secd.ike.wire.ikev2.notify import NotifyPayload, group_data
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import KEPayload
 
@@ -81,6 +81,16 @@ def take_answer(agreed: Followup, chain: Chain) -> Step[Followup]:
 
 
 # -- responder --------------------------------------------------------------------------------------------
+
+
+def key_exchange(ctx: Context, name: str, ke: KEPayload | None) -> Step[tuple[KEPayload, bytes]]:
+    """Our half of CREATE_CHILD_SA's own key exchange, by group `name`, and the secret; another group is refused."""
+    method = group(name)
+    wanted = int(method.number)
+    if ke is None or ke.group != wanted:
+        raise WireError("a public value for another group", NotifyType.INVALID_KE_PAYLOAD, group_data(wanted))
+    made = yield from encapsulate(name, ctx.world.random(method.seed_octets), ke.data)
+    return KEPayload(wanted, made.public), made.secret
 
 
 def keep(ctx: Context, session: Session, pending: Pending) -> NotifyPayload:

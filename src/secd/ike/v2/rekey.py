@@ -22,7 +22,7 @@ from secd.ike.crypto.ikev2_ciphers import message_cipher
 from secd.ike.crypto.prfs import prf_named
 from secd.ike.endpoint import Role
 from secd.ike.retransmission import jitter
-from secd.ike.steps import Step, encapsulate, key_pair, shared_secret
+from secd.ike.steps import Step, key_pair, shared_secret
 from secd.ike.tunnel import Tunnel
 from secd.ike.v2 import ending, established, exchange, explain, followup, suites
 from secd.ike.v2.child import NONCE_OCTETS, OVERDUE, REFUSED, TEMPORARY, code_of
@@ -44,7 +44,7 @@ from secd.ike.wire.cursor import WireError
 from secd.ike.wire.header import SPI_OCTETS
 from secd.ike.wire.ikev2.iana import ExchangeType, NotifyType, ProtocolId, TransformType
 from secd.ike.wire.ikev2.message import NO_SPI, Chain
-from secd.ike.wire.ikev2.notify import NotifyPayload, group_data, parse_group
+from secd.ike.wire.ikev2.notify import NotifyPayload, parse_group
 from secd.ike.wire.ikev2.payload import Payload
 from secd.ike.wire.ikev2.payloads import KEPayload, NoncePayload
 from secd.ike.wire.ikev2.sa import SAPayload
@@ -185,14 +185,11 @@ def respond(ctx: Context, session: Session, tunnel: Tunnel, message: Message, ch
         ctx.world.log_once(tunnel, "error", "proposal-mismatch", text)
         raise WireError("no proposal is acceptable", NotifyType.NO_PROPOSAL_CHOSEN)
     suite, spi_i = suites.ike_suite(choice.transforms), _spi(choice)
-    wanted = int(group(suite.group).number)
-    if ke.group != wanted:
-        raise WireError("a public value for another group", NotifyType.INVALID_KE_PAYLOAD, group_data(wanted))
-    made = yield from encapsulate(suite.group, ctx.world.random(group(suite.group).seed_octets), ke.data)
+    answer, secret = yield from followup.key_exchange(ctx, suite.group, ke)
     _check(session)  # what was so before the question need not be so now
     spi_r, nonce_r = ctx.new_spi(), ctx.world.random(NONCE_OCTETS)
-    body: list[Payload] = [choice.answer(spi_r), NoncePayload(nonce_r), KEPayload(wanted, made.public)]
-    pending = Pending(Followup(0, spi_i, nonce_i, [made.secret], ike=suite), spi_r, nonce_r)
+    body: list[Payload] = [choice.answer(spi_r), NoncePayload(nonce_r), answer]
+    pending = Pending(Followup(0, spi_i, nonce_i, [secret], ike=suite), spi_r, nonce_r)
     if suites.rounds(suite):
         body.append(followup.keep(ctx, session, pending))
         exchange.answer(ctx, session, message, body)

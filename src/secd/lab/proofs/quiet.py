@@ -19,7 +19,6 @@ from secd.ike.contract import (
     ComputePRF,
     ComputeSharedSecret,
     GenerateKeyPair,
-    KeyPair,
     LastUse,
     Log,
     PRFResult,
@@ -28,11 +27,10 @@ from secd.ike.contract import (
     ReserveSPI,
     SAKind,
     Send,
-    SharedSecret,
 )
-from secd.ike.crypto.groups import group
 from secd.ike.crypto.hashes import hash_named
 from secd.ike.speaker import Speaker
+from secd.iked.compute import compute
 from secd.iked.logs import Logs
 from secd.ipc.channel import BlockingChannel
 from secd.lab.commands import LabError, wait_until
@@ -98,11 +96,8 @@ class Machine:
         match request:
             case ReserveSPI():
                 return ReservedSPI(next(self.spis))
-            case GenerateKeyPair(_, name, seed):
-                made = group(name).generate(seed)
-                return KeyPair(made.private, made.public)
-            case ComputeSharedSecret(_, name, private, public):
-                return SharedSecret(group(name).shared(private, public))
+            case GenerateKeyPair() | ComputeSharedSecret():
+                return compute(request)
             case ComputePRF(_, _, hash_name, data):
                 return PRFResult(hash_named(hash_name).prf(self.key, data))
             case QueryLastUse():
