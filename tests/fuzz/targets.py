@@ -12,12 +12,12 @@ from unittest.mock import patch
 
 import msgspec
 from chains import Names, encode, mutate
+from ikev2_keyed import Round2
+from ikev2_scene import Tapped2
 from keyed import AggressiveRound, Round, play
-from keyed2 import Round2
 from network import ALICE, BOB, connection, start
 from octets import mangle
 from scene import Attack, Failure, FuzzNetwork, Tapped
-from scene2 import Tapped2
 from test_wire_messages import CORPUS
 from v2_support import connection as connection2
 

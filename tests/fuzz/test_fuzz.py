@@ -11,11 +11,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from ikev2_keyed import Round2, Turn2, new_pair, request_head
+from ikev2_scene import Tapped2, read, seal, seal_octets
 from keyed import AggressiveRound, Round, play
-from keyed2 import Round2, Turn2, new_pair, request_head
 from network import ALICE, BOB, start
 from scene import Attack, FuzzNetwork, Seen, Tapped
-from scene2 import Tapped2, read, seal, seal_octets
 from targets import ALL, ROUNDS
 from v2_support import connection as connection2
 

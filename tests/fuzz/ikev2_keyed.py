@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from chains import Chain, encode
-from chains2 import another_spi, anything, chain_of, delete, mutate, rekey
+from ikev2_chains import another_spi, anything, chain_of, delete, mutate, rekey
+from ikev2_scene import Tapped2, names_of, prove, read, seal, seal_octets, whose
 from keyed import NAT_ADDRESS, Round, Turn, again, header, raw, sign, with_length
 from network import ALICE, BOB, Nat, matches, traffic
 from octets import mangle
 from scene import Failure, Input, Tapped
-from scene2 import Tapped2, names_of, prove, read, seal, seal_octets, whose
 from v2_support import AES, CHACHA, GCM, connection
 
 from secd.ike.connection import ChildProposal, DeadPeerDetection, IKEProposal, PostQuantumKey, PreSharedKey

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from chains import Chain, Names, encode
-from chains2 import chain_of
+from ikev2_chains import chain_of
 from scene import Failure, Seen, Tapped, sizes_of
 
 from secd.ike.contract import Send
