@@ -108,6 +108,12 @@ def test_no_secret_is_in_a_repr() -> None:
     assert not [secret for secret in ("hunter2", "abab", "cdcd", "\\xab", "\\xcd") if secret in shown]
 
 
+def test_a_hint_quotes_no_word_that_may_be_part_of_a_key() -> None:
+    hint = parse_text("ike interface sec0 psk correct horse\n").diagnostics.all[0].hint
+    assert hint.startswith("found a word, expected")
+    assert "horse" not in hint
+
+
 def test_a_name_stands_for_the_address_of_the_other_end_s_family(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "_ask", lambda name: ["2001:db8::1", "192.0.2.1", "192.0.2.2"])
     monkeypatch.setattr(addresses, "_known", {})

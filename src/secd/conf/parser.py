@@ -11,6 +11,8 @@ from typing import NoReturn
 from secd.conf.lexer import END, ERROR, NEWLINE, NUMBER, STRING, Lexer, Token
 
 _QUIET_TOKENS = 3
+#: After these on a line a word may be part of a key, and is not quoted: hints reach tickets by `sec doctor`.
+_BEFORE_KEYS = frozenset({"psk", "ppk", "authkey", "enckey"})
 _WORDS = {STRING: "a word", NUMBER: "a number", NEWLINE: "the end of the line"}
 
 
@@ -26,6 +28,7 @@ class Parser:
         self.lexer = lexer
         self._ahead: Token | None = None
         self._quiet = 0
+        self._key_seen = False
 
     def peek(self) -> str:
         """Give the kind of the next token."""
@@ -37,6 +40,7 @@ class Parser:
         """Accept the next token, whatever it is."""
         token = self._ahead or self.lexer.next()
         self._ahead = None
+        self._key_seen = token.kind != NEWLINE and (self._key_seen or token.kind in _BEFORE_KEYS)
         if self._quiet:
             self._quiet -= 1
         return token
@@ -93,7 +97,8 @@ class Parser:
         if token.kind == END:
             seen = "the end of the file"
         else:
-            seen = _WORDS[NEWLINE] if token.kind == NEWLINE else f"{token.text[:40]!r}"
+            hidden = token.kind == NEWLINE or (self._key_seen and token.kind in (STRING, NUMBER))
+            seen = _WORDS[token.kind] if hidden else f"{token.text[:40]!r}"
         if not expected:
             return f"{seen} cannot stand here"
         quotes = " (in quotes it would be one)" if STRING in expected and token.kind[:1].isalnum() else ""
