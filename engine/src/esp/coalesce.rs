@@ -14,8 +14,6 @@ const PSH: u8 = 0x08;
 /// Octets of the longest super-packet, and packets in it.
 const MAX_OCTETS: usize = 65_535;
 pub const MAX_PACKETS: usize = 64;
-/// Octets from which on a run does not wait for more packets: what is decrypted is then still near.
-const WAITS: u64 = MAX_OCTETS as u64 / 2;
 /// Runs looked at, newest first, to find the flow of a packet.
 const LOOK_BACK: usize = 16;
 
@@ -65,14 +63,12 @@ struct Piece {
 pub struct Coalescer {
     runs: Vec<Run>,
     pieces: Vec<Piece>,
-    /// How many of the runs have left.
-    left: usize,
 }
 
 impl Coalescer {
     /// Room for `packets` packets.
     pub fn new(packets: usize) -> Self {
-        Self { runs: Vec::with_capacity(packets), pieces: Vec::with_capacity(packets), left: 0 }
+        Self { runs: Vec::with_capacity(packets), pieces: Vec::with_capacity(packets) }
     }
 
     pub fn is_full(&self) -> bool {
@@ -82,24 +78,10 @@ impl Coalescer {
     pub fn clear(&mut self) {
         self.runs.clear();
         self.pieces.clear();
-        self.left = 0;
     }
 
-    /// Runs that have not left.
     pub fn runs(&self) -> &[Run] {
-        &self.runs[self.left..]
-    }
-
-    /// Runs that may leave while more packets are to come: all but a TCP flow's last one that may go on, if it is short.
-    pub fn finished(&self) -> &[Run] {
-        let runs = self.runs();
-        let waits = |run: &Run| run.is_open_tcp() && run.octets() < WAITS;
-        &runs[..runs.len() - usize::from(runs.last().is_some_and(waits))]
-    }
-
-    /// The first `count` of `runs` have left, and nothing is joined to them any more.
-    pub fn leave(&mut self, count: usize) {
-        self.left += count;
+        &self.runs
     }
 
     /// Take the packet at `place` of `arena`, whose header is `ip`, for `owner`; `udp` tells whether that one takes UDP
@@ -123,7 +105,7 @@ impl Coalescer {
         };
         if new.flow != 0 {
             read_transport(packet, udp, &mut new);
-            let look_back = self.runs.len().saturating_sub(LOOK_BACK).max(self.left);
+            let look_back = self.runs.len().saturating_sub(LOOK_BACK);
             let same = self.runs[look_back..].iter_mut().rev().find(|r| r.flow == new.flow && r.owner == owner);
             if let Some(run) = same {
                 if run.open && continues(arena, run, &new) {

@@ -25,6 +25,10 @@ impl Ready {
         Self { events: [libc::epoll_event { events: 0, u64: 0 }; BATCH], len: 0 }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     pub fn get(&self, index: usize) -> Option<(u64, u32)> {
         let event = self.events[..self.len].get(index)?;
         Some((event.u64, event.events))
@@ -52,10 +56,20 @@ impl Epoll {
 
     /// Wait until something is ready, for ever if it must be.
     pub fn wait(&self, ready: &mut Ready) -> io::Result<()> {
+        self.get(ready, -1)
+    }
+
+    /// Take what is ready, if anything is.
+    pub fn look(&self, ready: &mut Ready) -> io::Result<()> {
+        self.get(ready, 0)
+    }
+
+    fn get(&self, ready: &mut Ready, timeout_ms: libc::c_int) -> io::Result<()> {
         ready.len = 0;
         // SAFETY: the kernel writes at most BATCH events to `ready.events`.
-        let got =
-            check(unsafe { libc::epoll_wait(self.0.as_raw_fd(), ready.events.as_mut_ptr(), BATCH as libc::c_int, -1) });
+        let got = check(unsafe {
+            libc::epoll_wait(self.0.as_raw_fd(), ready.events.as_mut_ptr(), BATCH as libc::c_int, timeout_ms)
+        });
         match got {
             Ok(len) => ready.len = len as usize,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),

@@ -44,15 +44,6 @@ impl Delivery {
         self.coalescer.clear();
     }
 
-    /// Write all but what the next train may go on with.
-    pub fn flush_finished(&mut self, counters: &Shard, arena: &mut [u8], queues: &[Option<Queue>]) {
-        let finished = self.coalescer.finished();
-        for run in finished {
-            self.write(run, counters, arena, queues);
-        }
-        self.coalescer.leave(finished.len());
-    }
-
     fn write(&self, run: &Run, counters: &Shard, arena: &mut [u8], queues: &[Option<Queue>]) {
         let Some(Some(queue)) = queues.get(run.owner as usize) else {
             return counters.add(Counter::NotRunning, u64::from(run.packets));

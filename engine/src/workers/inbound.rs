@@ -1,6 +1,5 @@
 //! From the network to TUN queues: receive, classify, verify, decrypt, decapsulate.
 
-use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,13 +20,12 @@ use crate::io::socket::Socket;
 use crate::io::steer;
 use crate::sadb::sa::Sa;
 
-/// Batches from one socket before the next has its turn.
-const TURN: usize = 2;
-/// Datagrams of a batch of trains: what is received first is still near when its turn comes.
+/// Datagrams of a batch of trains: what is received first is still near when its turn comes, and the answers to it, which
+/// leave after the batch, are not held up for long.
 const TRAINS: usize = 4;
 /// How long the rest of a bulk transfer is waited for where packets come one by one (protocol 50).
 const NAP: Duration = Duration::from_micros(30);
-/// Octets of a train that goes to its interface by itself: what is decrypted is then still near.
+/// Octets that make a datagram a train of a bulk transfer.
 const TRAIN: usize = 16 << 10;
 /// Octets of an IKE header (RFC 7296 §3.1): what is shorter is no IKE.
 const IKE_HEADER: usize = 28;
@@ -86,6 +84,11 @@ impl Inbound {
         }
     }
 
+    /// Whether the last batch was of trains.
+    pub fn is_bulk(&self) -> bool {
+        self.trains
+    }
+
     /// Carry what waits in `socket`, whose UDP port is `number`.
     pub fn drain(
         &mut self,
@@ -103,39 +106,27 @@ impl Inbound {
             // the next ones gather.
             thread::sleep(NAP);
         }
-        for _ in 0..TURN {
-            let limit = if self.trains && !single { TRAINS } else { BATCH };
-            let got = match self.receiver.receive(socket, limit) {
-                Ok(got) => got,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => continue, // an ICMP error about a packet sent; its turn is the error queue's
-            };
-            let context = Context { shared, counters, worker, queues, now_ms: shared.now_ms() };
-            let mut trains = false;
-            for i in 0..got {
-                match self.receiver.datagram(i) {
-                    Some(datagram) => {
-                        self.datagram(&context, port, number, &datagram);
-                        if datagram.place.len() >= TRAIN {
-                            trains = true;
-                            self.open(&context);
-                            self.delivery.flush_finished(counters, self.receiver.arena(), queues);
-                        }
-                    }
-                    None => counters.add(Counter::Malformed, 1),
+        let limit = if self.trains && !single { TRAINS } else { BATCH };
+        // An error is an ICMP message about a packet sent; its turn is the error queue's.
+        let Ok(got) = self.receiver.receive(socket, limit) else { return };
+        let context = Context { shared, counters, worker, queues, now_ms: shared.now_ms() };
+        let mut trains = false;
+        for i in 0..got {
+            match self.receiver.datagram(i) {
+                Some(datagram) => {
+                    self.datagram(&context, port, number, &datagram);
+                    trains |= datagram.place.len() >= TRAIN;
                 }
-            }
-            self.open(&context);
-            if single {
-                self.bulk = self.delivery.ends_amid_run();
-            } else {
-                self.trains = trains;
-            }
-            self.delivery.flush(counters, self.receiver.arena(), queues);
-            if got < limit {
-                break;
+                None => counters.add(Counter::Malformed, 1),
             }
         }
+        self.open(&context);
+        if single {
+            self.bulk = self.delivery.ends_amid_run();
+        } else {
+            self.trains = trains;
+        }
+        self.delivery.flush(counters, self.receiver.arena(), queues);
     }
 
     fn datagram(&mut self, context: &Context<'_>, port: Port, number: u16, datagram: &Datagram) {

@@ -117,7 +117,14 @@ impl Worker {
     fn run(&mut self) -> io::Result<()> {
         let mut ready = Ready::new();
         loop {
-            self.epoll.wait(&mut ready)?;
+            if ready.is_empty() || self.inbound.is_bulk() || self.outbound.is_bulk() {
+                self.epoll.wait(&mut ready)?;
+            } else {
+                // With small packets most of the cost is in being put to sleep and woken, and in batches of one.  Whoever
+                // else wants this processor has it first, and what comes meanwhile is one batch.
+                std::thread::yield_now();
+                self.epoll.look(&mut ready)?;
+            }
             for i in 0.. {
                 let Some((token, what)) = ready.get(i) else { break };
                 match token & (u64::MAX << 32) {

@@ -18,6 +18,8 @@ use crate::sadb::sa::{Refusal, Sa};
 /// Reads from one interface, and octets, before the next has its turn.
 const TURN: usize = 64;
 const TURN_OCTETS: usize = 512 << 10;
+/// Octets that make a packet one of a bulk transfer.
+const BULK: usize = 16 << 10;
 /// A vnet header in front of the largest IP packet.
 const BUFFER: usize = vnet::LEN + 65_536;
 
@@ -25,11 +27,18 @@ pub struct Outbound {
     buffer: Box<[u8]>,
     outbox: Outbox,
     relay: Relay,
+    /// Whether the last packet read was a super-packet.
+    bulk: bool,
 }
 
 impl Outbound {
     pub fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), outbox: Outbox::new(), relay: Relay::default() }
+        Self { buffer: vec![0; BUFFER].into(), outbox: Outbox::new(), relay: Relay::default(), bulk: false }
+    }
+
+    /// Whether the last packet was one of a bulk transfer.
+    pub fn is_bulk(&self) -> bool {
+        self.bulk
     }
 
     /// Carry what waits in `queue`; false when its device is gone.
@@ -55,6 +64,7 @@ impl Outbound {
                         None => drop_without_sa(counters, queue, sa.is_some()),
                     }
                     octets += len;
+                    self.bulk = len >= BULK;
                     if octets >= TURN_OCTETS {
                         break;
                     }
