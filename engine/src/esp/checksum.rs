@@ -12,15 +12,36 @@ impl Sum {
     #[must_use]
     pub fn with(self, data: &[u8]) -> Self {
         let (blocks, rest) = data.split_at(data.len() & !(BLOCK - 1));
-        let mut sum = simd::checksum::sum(blocks) + (self.0 & 0xffff_ffff) + (self.0 >> 32);
-        let mut words = rest.chunks_exact(2);
+        self.and(Self(simd::checksum::sum(blocks))).and(Self::of_few(rest))
+    }
+
+    /// Copy `from` to `to`, which is as long, and add it on the way, as `with` does.
+    #[must_use]
+    pub fn with_copy(self, from: &[u8], to: &mut [u8]) -> Self {
+        let whole = from.len().min(to.len()) & !(BLOCK - 1);
+        let (blocks, rest) = from.split_at(whole);
+        let (to_blocks, to_rest) = to.split_at_mut(whole);
+        to_rest.copy_from_slice(rest);
+        self.and(Self(simd::checksum::copy(blocks, to_blocks))).and(Self::of_few(rest))
+    }
+
+    /// Of less than a block.
+    fn of_few(data: &[u8]) -> Self {
+        let mut words = data.chunks_exact(4);
+        let mut sum = 0;
         for word in &mut words {
-            sum += u64::from(u16::from_ne_bytes([word[0], word[1]]));
+            sum += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
         }
-        if let [last] = words.remainder() {
-            sum += u64::from(u16::from_ne_bytes([*last, 0]));
-        }
-        Self(sum)
+        let mut last = [0; 4];
+        last[..words.remainder().len()].copy_from_slice(words.remainder());
+        Self(sum + u64::from(u32::from_ne_bytes(last)))
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let folded = |sum: u64| (sum & 0xffff_ffff) + (sum >> 32);
+        Self(folded(self.0) + folded(other.0))
     }
 
     /// Add a number as it stands in a header.

@@ -22,6 +22,10 @@ pub struct Plan {
     /// Octets of payload of each packet but the last.
     size: usize,
     count: usize,
+    /// What the checksums of all segments have in common: of the IPv4 header all but total length and identification, of
+    /// the transport's all but length, sequence number, flags and payload.
+    ip_sum: Sum,
+    transport_sum: Sum,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +66,22 @@ impl Plan {
         if size == 0 || payload == 0 {
             return None;
         }
-        Some(Self { kind, headers, size, count: payload.div_ceil(size), ..plan })
+        let (ip_sum, transport_sum) = common_sums(packet.get(..headers)?, &ip, transport, kind)?;
+        Some(Self { kind, headers, size, count: payload.div_ceil(size), ip_sum, transport_sum, ..plan })
     }
 
     fn whole(ip: Ip) -> Self {
-        Self { ip, transport: 0, checksum: 0, kind: Kind::Whole, headers: 0, size: ip.total, count: 1 }
+        Self {
+            ip,
+            transport: 0,
+            checksum: 0,
+            kind: Kind::Whole,
+            headers: 0,
+            size: ip.total,
+            count: 1,
+            ip_sum: Sum::default(),
+            transport_sum: Sum::default(),
+        }
     }
 
     /// Packets that come out.
@@ -101,30 +116,29 @@ impl Plan {
             Kind::Whole => out.copy_from_slice(&packet[..self.ip.total]),
             Kind::Checksum => {
                 out.copy_from_slice(&packet[..self.ip.total]);
-                self.finish_checksum(out, Sum::default());
+                self.write_checksum(out, Sum::default().with(&packet[self.transport..self.ip.total]));
             }
             Kind::Tcp | Kind::Udp => self.write_segment(index, packet, out),
         }
     }
 
     fn write_segment(&self, index: usize, packet: &[u8], out: &mut [u8]) {
-        let start = self.headers + index * self.size;
-        let payload = out.len() - self.headers;
-        out[..self.headers].copy_from_slice(&packet[..self.headers]);
-        out[self.headers..].copy_from_slice(&packet[start..start + payload]);
-
         let total = out.len();
-        inner::write_total(out, &self.ip, total);
-        if self.ip.version == 4 {
-            let id = u16::from_be_bytes([out[4], out[5]]).wrapping_add(index as u16);
-            out[4..6].copy_from_slice(&id.to_be_bytes());
-            inner::write_header_checksum(out, &self.ip);
-        }
+        let (head, payload) = out.split_at_mut(self.headers);
+        head.copy_from_slice(&packet[..self.headers]);
+        let start = self.headers + index * self.size;
+        let sum = self.transport_sum.with_copy(&packet[start..start + payload.len()], payload);
 
-        let len = out.len() - self.transport;
-        let protocol = if self.kind == Kind::Tcp { TCP } else { UDP };
-        let header = &mut out[self.transport..];
-        if self.kind == Kind::Tcp {
+        inner::write_total(head, &self.ip, total);
+        if self.ip.version == 4 {
+            let id = u16::from_be_bytes([head[4], head[5]]).wrapping_add(index as u16);
+            head[4..6].copy_from_slice(&id.to_be_bytes());
+            head[10..12].copy_from_slice(&self.ip_sum.with_u16(total as u16).with_u16(id).finish());
+        }
+        let len = (total - self.transport) as u16;
+        let header = &mut head[self.transport..];
+        let sum = sum.with_u16(len); // in the pseudo-header
+        let sum = if self.kind == Kind::Tcp {
             let sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
             let sequence = sequence.wrapping_add((index * self.size) as u32);
             header[4..8].copy_from_slice(&sequence.to_be_bytes());
@@ -134,22 +148,39 @@ impl Plan {
             if index + 1 < self.count {
                 header[13] &= !(FIN | PSH);
             }
+            sum.with_u16((sequence >> 16) as u16).with_u16(sequence as u16).with_u16(u16::from(header[13]))
         } else {
-            header[4..6].copy_from_slice(&(len as u16).to_be_bytes());
-        }
-        header[self.checksum..self.checksum + 2].fill(0);
-        let pseudo = inner::pseudo_header(out, &self.ip, protocol, len);
-        self.finish_checksum(out, pseudo);
+            header[4..6].copy_from_slice(&len.to_be_bytes());
+            sum.with_u16(len)
+        };
+        self.write_checksum(out, sum);
     }
 
-    /// Write the transport checksum: over `pseudo` and all from the transport header on.  Without segmentation the
-    /// kernel has put the pseudo-header's sum where the checksum goes.
-    fn finish_checksum(&self, out: &mut [u8], pseudo: Sum) {
-        let mut sum = pseudo.with(&out[self.transport..]).finish();
+    /// Write the transport checksum, whose sum is `sum`.  Without segmentation the kernel has put the pseudo-header's
+    /// sum where the checksum goes, and so it was summed up with the rest.
+    fn write_checksum(&self, out: &mut [u8], sum: Sum) {
+        let mut sum = sum.finish();
         if self.checksum == 6 && sum == [0, 0] {
             sum = [0xff, 0xff]; // in UDP, zero says that there is none (RFC 768)
         }
         let at = self.transport + self.checksum;
         out[at..at + 2].copy_from_slice(&sum);
     }
+}
+
+/// `Plan::ip_sum` and `Plan::transport_sum` of a super-packet whose headers are `head`; None when they are no headers.
+fn common_sums(head: &[u8], ip: &Ip, transport: usize, kind: Kind) -> Option<(Sum, Sum)> {
+    let mut ip_sum = Sum::default();
+    if ip.version == 4 {
+        let words = [head.get(..2)?, head.get(6..10)?, head.get(12..ip.header)?];
+        ip_sum = words.into_iter().fold(ip_sum, Sum::with);
+    }
+    let header = head.get(transport..)?;
+    let (protocol, words) = match kind {
+        Kind::Tcp => (TCP, [header.get(..4)?, header.get(8..12)?, header.get(14..16)?, header.get(18..)?]),
+        _ => (UDP, [header.get(..4)?, &[], &[], &[]]),
+    };
+    let sum = words.into_iter().fold(inner::pseudo_header(head, ip, protocol, 0), Sum::with);
+    let offset = if kind == Kind::Tcp { u16::from(*header.get(12)?) << 8 } else { 0 };
+    Some((ip_sum, sum.with_u16(offset)))
 }
