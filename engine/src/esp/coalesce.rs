@@ -48,6 +48,11 @@ impl Run {
         self.open && self.ip.protocol == TCP
     }
 
+    /// Where its first packet begins.
+    pub fn start(&self) -> usize {
+        self.start as usize
+    }
+
     /// Octets of all its packets.
     pub fn octets(&self) -> u64 {
         if self.packets == 1 { self.ip.total as u64 } else { u64::from(self.packets * self.headers + self.payload) }
