@@ -239,3 +239,15 @@ fn too_big_is_answered_from_the_destination_with_the_mtu() {
         assert_eq!(unanswered, None);
     }
 }
+
+/// However many there are: what is looked for is a flow's last run, not one of the last few.
+#[test]
+fn packets_of_many_flows_in_turn_are_joined_each_to_its_own() {
+    const FLOWS: usize = 48;
+    let mut flows: Vec<_> = (0..FLOWS).map(|i| Flow { port: 5000 + i as u16, ..Flow::default() }).collect();
+    let packets: Vec<_> =
+        (0..5).flat_map(|_| flows.iter_mut().map(|flow| flow.next(&[7; 64], 0)).collect::<Vec<_>>()).collect();
+    let runs = coalesced(&packets, true);
+    let joined = runs.iter().filter(|(header, _)| header.gso_type == vnet::GSO_UDP_L4).count();
+    assert!(joined > FLOWS - 5, "only {joined} of {FLOWS} flows were joined"); // two may share a place
+}

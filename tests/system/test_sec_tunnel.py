@@ -144,6 +144,7 @@ def test_an_interface_that_is_down_takes_nothing(ends: Ends) -> None:
     assert ends.sadb_b.interfaces()[0].input_packets == before
     ends.b.host.ip("link", "set", "sec0", "up", "mtu", "1400")
     until(lambda: ends.sadb_b.interfaces()[0].running, "it to run again")
+    until(lambda: "PERMANENT" in ends.b.host.ip("neigh", "show", "dev", "sec0"), "its neighbour to be kept")
     assert ends.sadb_b.interfaces()[0].mtu == 1400
 
 

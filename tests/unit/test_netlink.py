@@ -65,6 +65,15 @@ def test_no_link_local_address_is_made_when_it_is_not_wanted(netlink: Netlink) -
     assert addresses.list_all(netlink, link.index) == []
 
 
+def test_a_point_to_point_interface_keeps_its_one_neighbour_which_the_kernel_does_not_count(netlink: Netlink) -> None:
+    ip("tuntap add dev tun7 mode tun")
+    ip("address add 10.7.0.1 peer 10.7.0.2 dev tun7")
+    ip("link set tun7 up")
+    for _ in range(2):
+        links.keep_neighbour(netlink, found(netlink, "tun7").index)
+        assert json.loads(ip("-j neigh show dev tun7"))[0]["state"] == ["PERMANENT"]
+
+
 def test_the_kernels_own_words_come_with_a_refusal(netlink: Netlink) -> None:
     with pytest.raises(NetlinkError, match="mtu") as caught:
         links.change(netlink, found(netlink).index, mtu=10_000_000)

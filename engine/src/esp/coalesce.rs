@@ -14,8 +14,8 @@ const PSH: u8 = 0x08;
 /// Octets of the longest super-packet, and packets in it.
 const MAX_OCTETS: usize = 65_535;
 pub const MAX_PACKETS: usize = 64;
-/// Runs looked at, newest first, to find the flow of a packet.
-const LOOK_BACK: usize = 16;
+/// Places of flows; a power of two.  Of two flows in one place only the one seen last is joined on.
+const FLOWS: usize = 1024;
 
 const NONE: u32 = u32::MAX;
 
@@ -46,6 +46,11 @@ impl Run {
         self.open && self.ip.protocol == TCP
     }
 
+    /// Where its first packet begins.
+    pub fn start(&self) -> usize {
+        self.start as usize
+    }
+
     /// Octets of all its packets.
     pub fn octets(&self) -> u64 {
         if self.packets == 1 { self.ip.total as u64 } else { u64::from(self.packets * self.headers + self.payload) }
@@ -63,12 +68,14 @@ struct Piece {
 pub struct Coalescer {
     runs: Vec<Run>,
     pieces: Vec<Piece>,
+    /// By a flow's number the newest run in that place: perhaps one of an earlier batch, or of another flow.
+    newest: Box<[u32; FLOWS]>,
 }
 
 impl Coalescer {
     /// Room for `packets` packets.
     pub fn new(packets: usize) -> Self {
-        Self { runs: Vec::with_capacity(packets), pieces: Vec::with_capacity(packets) }
+        Self { runs: Vec::with_capacity(packets), pieces: Vec::with_capacity(packets), newest: Box::new([NONE; FLOWS]) }
     }
 
     pub fn is_full(&self) -> bool {
@@ -105,9 +112,10 @@ impl Coalescer {
         };
         if new.flow != 0 {
             read_transport(packet, udp, &mut new);
-            let look_back = self.runs.len().saturating_sub(LOOK_BACK);
-            let same = self.runs[look_back..].iter_mut().rev().find(|r| r.flow == new.flow && r.owner == owner);
-            if let Some(run) = same {
+            let place = (new.flow ^ owner.wrapping_mul(0x9e37_79b1)) as usize >> 1 & (FLOWS - 1);
+            let newest = std::mem::replace(&mut self.newest[place], self.runs.len() as u32) as usize;
+            let run = self.runs.get_mut(newest);
+            if let Some(run) = run.filter(|run| run.flow == new.flow && run.owner == owner) {
                 if run.open && continues(arena, run, &new) {
                     let at = new.start + new.headers;
                     self.pieces[run.last as usize].next = self.pieces.len() as u32;
@@ -119,6 +127,7 @@ impl Coalescer {
                     if ip.protocol == TCP {
                         arena[run.start as usize + ip.header + 13] |= arena[start + ip.header + 13] & PSH;
                     }
+                    self.newest[place] = newest as u32;
                     return;
                 }
                 run.open = false;

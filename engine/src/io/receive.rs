@@ -13,6 +13,8 @@ pub const BATCH: usize = 64;
 const SIZE: usize = 65_536;
 /// From one datagram's place to the next one's.  A power of two would put all of them into the same sets of the caches.
 const STRIDE: usize = SIZE + 2112;
+/// Octets in front of each datagram that are its reader's, for a header of its own.
+pub const HEADROOM: usize = 64;
 const CONTROL: usize = 32; // in words of eight octets
 
 const UDP_GRO: libc::c_int = 104;
@@ -65,7 +67,7 @@ impl Receiver {
     pub fn receive(&mut self, socket: &Socket, limit: usize) -> io::Result<usize> {
         let limit = limit.min(BATCH);
         for i in 0..limit {
-            self.pieces[i] = libc::iovec { iov_base: self.arena[i * STRIDE..].as_mut_ptr().cast(), iov_len: SIZE };
+            self.pieces[i] = libc::iovec { iov_base: self.arena[place(i)..].as_mut_ptr().cast(), iov_len: SIZE };
             let header = &mut self.messages[i].msg_hdr;
             header.msg_name = (&raw mut self.addresses[i]).cast();
             header.msg_namelen = address::LEN as libc::socklen_t;
@@ -105,9 +107,14 @@ impl Receiver {
             }
             _ => (),
         });
-        let start = index * STRIDE;
+        let start = place(index);
         Some(Datagram { remote, local: local?, tos, place: start..start + len, segment: segment.max(1) })
     }
+}
+
+/// Where datagram number `index` begins.
+fn place(index: usize) -> usize {
+    index * STRIDE + HEADROOM
 }
 
 /// Call `found` with level, type and data of each control message.

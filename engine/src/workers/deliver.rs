@@ -8,9 +8,14 @@ use super::mailbox::Queue;
 use crate::counters::{Counter, Shard};
 use crate::esp::coalesce::{Coalescer, MAX_PACKETS, Run};
 use crate::esp::inner::Ip;
+use crate::esp::vnet;
+use crate::io::receive::HEADROOM;
 
 /// Packets held at most: more than one train brings.
 const PACKETS: usize = 2048;
+
+// The header written before each packet: not all ciphers leave room for it behind the ESP header.
+const _: () = assert!(HEADROOM >= vnet::LEN);
 
 pub struct Delivery {
     coalescer: Coalescer,
@@ -49,10 +54,15 @@ impl Delivery {
             return counters.add(Counter::NotRunning, u64::from(run.packets));
         };
         let header = self.coalescer.finish(run, arena).octets();
-        let mut slices = [IoSlice::new(&[]); MAX_PACKETS + 1];
-        slices[0] = IoSlice::new(&header);
-        let mut used = 1;
-        for place in self.coalescer.pieces(run) {
+        // In front of the packet, where its ESP header was: a packet that is alone is then written in one piece.
+        let start = run.start() - header.len();
+        arena[start..run.start()].copy_from_slice(&header);
+        let mut slices = [IoSlice::new(&[]); MAX_PACKETS];
+        let mut used = 0;
+        for mut place in self.coalescer.pieces(run) {
+            if used == 0 {
+                place.start = start;
+            }
             slices[used] = IoSlice::new(&arena[place]);
             used += 1;
         }

@@ -22,6 +22,7 @@ use inbound::Inbound;
 use mailbox::{Command, Mailbox, Queue};
 use network::{Network, Port};
 use outbound::Outbound;
+use outbox::Exit;
 
 /// What workers and the control side have in common.
 pub struct Shared {
@@ -94,7 +95,7 @@ pub fn start(
             epoll.add(socket.fd(), interest, TOKEN_PORT | port as u64)?;
         }
     }
-    let (outbound, inbound) = (Outbound::new(), Inbound::new());
+    let (outbound, inbound) = (Outbound::new(shared.workers), Inbound::new());
     let mut worker = Worker { index, shared, network, mailbox, epoll, queues: Vec::new(), outbound, inbound };
     std::thread::Builder::new().name(format!("esp{index}")).spawn(move || {
         let shared = worker.shared.clone();
@@ -110,6 +111,10 @@ pub fn start(
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
+}
+
+fn exit<'a>(shared: &'a Shared, network: &'a Network, worker: usize) -> Exit<'a> {
+    Exit { shared, counters: shared.counters.worker(worker), network, worker, now_ms: shared.now_ms() }
 }
 
 impl Worker {
@@ -129,6 +134,7 @@ impl Worker {
                 let Some((token, what)) = ready.get(i) else { break };
                 match token & (u64::MAX << 32) {
                     TOKEN_PORT => {
+                        self.send(); // what waits is not to wait for a whole batch of others
                         if let Some(port) = Port::from_token(token as u32) {
                             self.port_ready(port, what);
                         }
@@ -141,6 +147,7 @@ impl Worker {
                     }
                 }
             }
+            self.send();
         }
     }
 
@@ -155,9 +162,14 @@ impl Worker {
         }
     }
 
+    /// Send what the interfaces' turns have left.
+    fn send(&mut self) {
+        self.outbound.flush(&exit(&self.shared, &self.network, self.index));
+    }
+
     fn queue_ready(&mut self, slot: usize) {
         let Some(Some(queue)) = self.queues.get(slot) else { return };
-        if !self.outbound.drain(&self.shared, self.index, &self.network, queue) {
+        if !self.outbound.drain(&exit(&self.shared, &self.network, self.index), queue, outbound::TURN) {
             // The device is gone under us: an epoll that goes on reporting it would spin.
             self.epoll.remove(queue.tun.fd());
         }

@@ -1,11 +1,10 @@
 //! From a TUN queue to the network: read, segment, encapsulate, seal, send.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Shared;
 use super::mailbox::Queue;
-use super::network::Network;
 use super::outbox::{Exit, Outbox, Terms};
 use super::pmtu::{self, Relay};
 use crate::counters::{Counter, Shard};
@@ -13,27 +12,41 @@ use crate::esp::segment::Plan;
 use crate::esp::vnet::{self, Header};
 use crate::esp::{ecn, frame, mss};
 use crate::events::Event;
+use crate::io::steer;
 use crate::sadb::sa::{Refusal, Sa};
 
 /// Reads from one interface, and octets, before the next has its turn.
-const TURN: usize = 64;
+pub const TURN: usize = 64;
 const TURN_OCTETS: usize = 512 << 10;
 /// Octets that make a packet one of a bulk transfer.
 const BULK: usize = 16 << 10;
+/// Trains under way at most: the more there are, the smaller they are.
+const OUTBOXES: usize = 8;
 /// A vnet header in front of the largest IP packet.
 const BUFFER: usize = vnet::LEN + 65_536;
 
 pub struct Outbound {
     buffer: Box<[u8]>,
-    outbox: Outbox,
+    outboxes: Outboxes,
     relay: Relay,
     /// Whether the last packet read was a super-packet.
     bulk: bool,
 }
 
+/// Trains under way, side by side: one for each worker of a peer like us.
+struct Outboxes(Vec<Outbox>);
+
+impl Outboxes {
+    fn of(&mut self, sa: &Sa, workers: usize) -> &mut Outbox {
+        let index = steer::worker_of(sa.spi, workers) % self.0.len();
+        &mut self.0[index]
+    }
+}
+
 impl Outbound {
-    pub fn new() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), outbox: Outbox::new(), relay: Relay::default(), bulk: false }
+    pub fn new(workers: usize) -> Self {
+        let outboxes = (0..workers.clamp(1, OUTBOXES)).map(|_| Outbox::new()).collect();
+        Self { buffer: vec![0; BUFFER].into(), outboxes: Outboxes(outboxes), relay: Relay::default(), bulk: false }
     }
 
     /// Whether the last packet was one of a bulk transfer.
@@ -41,27 +54,19 @@ impl Outbound {
         self.bulk
     }
 
-    /// Carry what waits in `queue`; false when its device is gone.
-    pub fn drain(&mut self, shared: &Shared, worker: usize, network: &Network, queue: &Queue) -> bool {
-        let counters = shared.counters.worker(worker);
+    /// Carry what waits in `queue`, up to `turn` reads, except for what `flush` is to send; false when its device is
+    /// gone.
+    pub fn drain(&mut self, exit: &Exit<'_>, queue: &Queue, turn: usize) -> bool {
         // Looked up once a turn, as sec(4)'s drain task does: an SA that is replaced meanwhile is still good.
-        let sa = queue.iface.outbound.load();
-        let socket = sa.as_deref().and_then(|sa| network.esp(&sa.destination, sa.encap.is_some(), worker));
-        let exit = sa.as_deref().zip(socket).map(|(sa, socket)| Exit {
-            shared,
-            counters,
-            sa,
-            socket,
-            now_ms: shared.now_ms(),
-        });
-        let mut alive = true;
+        let sa = queue.iface.outbound.load_full();
+        let usable = sa.as_ref().filter(|sa| exit.socket(sa).is_some());
         let mut octets = 0;
-        for _ in 0..TURN {
+        for _ in 0..turn {
             match queue.tun.read(&mut self.buffer) {
                 Ok(len) => {
-                    match &exit {
-                        Some(exit) => self.packet(exit, queue, len),
-                        None => drop_without_sa(counters, queue, sa.is_some()),
+                    match usable {
+                        Some(sa) => self.packet(exit, sa, queue, len),
+                        None => drop_without_sa(exit.counters, queue, sa.is_some()),
                     }
                     octets += len;
                     self.bulk = len >= BULK;
@@ -71,20 +76,21 @@ impl Outbound {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => (),
-                Err(_) => {
-                    alive = false;
-                    break;
-                }
+                Err(_) => return false,
             }
         }
-        if let Some(exit) = &exit {
-            self.outbox.flush(exit);
-        }
-        alive
+        true
     }
 
-    fn packet(&mut self, exit: &Exit<'_>, queue: &Queue, len: usize) {
-        let (sa, iface) = (exit.sa, &queue.iface);
+    /// Send what waits.
+    pub fn flush(&mut self, exit: &Exit<'_>) {
+        for outbox in &mut self.outboxes.0 {
+            outbox.flush(exit);
+        }
+    }
+
+    fn packet(&mut self, exit: &Exit<'_>, sa: &Arc<Sa>, queue: &Queue, len: usize) {
+        let iface = &queue.iface;
         let Some((header, packet)) = self.buffer[..len].split_first_chunk_mut::<{ vnet::LEN }>() else { return };
         let header = Header::read(header);
         let Some(plan) = Plan::new(&header, packet) else {
@@ -99,18 +105,20 @@ impl Outbound {
             let mtu = sa.inner_mtu(exit.now_ms).unwrap_or(usize::MAX).min(iface.mtu.load(Relaxed) as usize);
             mss::clamp(packet, &plan.ip, mtu, header.flags & vnet::NEEDS_CSUM != 0);
         }
-        let mut terms = Terms { tos: ecn::outer(plan.ip.tos), dont_fragment: iface.tunneldf.load(Relaxed) };
+        let mut dont_fragment = iface.tunneldf.load(Relaxed);
         let exceeded = || sa.inner_mtu(exit.now_ms).filter(|mtu| plan.largest() > *mtu);
-        if let Some(mtu) = exceeded().filter(|_| terms.dont_fragment) {
+        if let Some(mtu) = exceeded().filter(|_| dont_fragment) {
             if !pmtu::may_fragment(&plan.ip, plan.largest()) {
                 drop_packets(exit.counters, Counter::TooBig, sa, plan.count() as u64);
                 self.relay.answer(exit.counters, &queue.tun, packet, &plan.ip, mtu, exit.now_ms);
                 return;
             }
-            terms.dont_fragment = false;
+            dont_fragment = false;
         }
-        seal(&mut self.outbox, exit, &plan, packet, terms);
-        if terms.dont_fragment && plan.is_super() {
+        let workers = exit.shared.workers;
+        let terms = Terms::new(sa, ecn::outer(plan.ip.tos), dont_fragment, workers);
+        seal(self.outboxes.of(sa, workers), exit, sa, &plan, packet, &terms);
+        if dont_fragment && plan.is_super() {
             // Just now it turned out too big for this host's own way out: its sender need not wait to find out.
             if let Some(mtu) = exceeded() {
                 self.relay.answer(exit.counters, &queue.tun, packet, &plan.ip, mtu, exit.now_ms);
@@ -120,8 +128,8 @@ impl Outbound {
 }
 
 /// Seal the packets of `plan` into the outbox, and send it where a batch ends.
-fn seal(outbox: &mut Outbox, exit: &Exit<'_>, plan: &Plan, packet: &[u8], terms: Terms) {
-    let (sa, state) = (exit.sa, &exit.sa.state);
+fn seal(outbox: &mut Outbox, exit: &Exit<'_>, sa: &Arc<Sa>, plan: &Plan, packet: &[u8], terms: &Terms) {
+    let state = &sa.state;
     let (transform, shape) = (&*state.transform, state.transform.shape());
     let admission = state.admit(plan.count() as u64, plan.span(0, plan.count()) as u64);
     if let Some((kind, limit)) = admission.reached {
@@ -137,6 +145,9 @@ fn seal(outbox: &mut Outbox, exit: &Exit<'_>, plan: &Plan, packet: &[u8], terms:
     }
     let admitted = admission.packets as usize;
     let stride = shape.sealed_len(plan.largest());
+    if plan.is_super() && outbox.ends_with_another(sa) {
+        outbox.flush(exit); // one that fits into a train goes in one
+    }
     let mut done = 0;
     while done < admitted {
         let mut room = outbox.room(terms, stride);
@@ -147,7 +158,7 @@ fn seal(outbox: &mut Outbox, exit: &Exit<'_>, plan: &Plan, packet: &[u8], terms:
         let count = room.min(admitted - done);
         let last = shape.sealed_len(plan.len(done + count - 1));
         let octets = (count - 1) * stride + last;
-        let out = outbox.add(terms, stride, count, octets, plan.span(done, count) as u64);
+        let out = outbox.add(sa, terms, stride, count, octets, plan.span(done, count) as u64);
         let first = admission.first_sequence + done as u64;
         for (i, esp) in out.chunks_mut(stride).enumerate() {
             let len = plan.len(done + i);

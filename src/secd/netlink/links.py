@@ -26,6 +26,8 @@ _QDISC = struct.Struct("=BxxxiIII")  # family, index, handle, parent, informatio
 _QDISC_ROOT, _QDISC_KIND = 0xFFFFFFFF, 1
 _IFNAME, _MTU, _TXQLEN, _LINKINFO, _IFALIAS, _AF_SPEC, _GROUP = 3, 4, 13, 18, 20, 26, 27
 _GSO_MAX_SIZE = 41
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+_NEIGHBOUR_ADDRESS, _PERMANENT = 1, 0x80
 _INFO_KIND, _INET_CONF, _INET6_ADDR_GEN_MODE = 1, 1, 8
 _DEVCONF_FORWARDING = 1
 _DEVCONF_RP_FILTER, _DEVCONF_PROMOTE_SECONDARIES, _ADDR_GEN_MODE_NONE = 8, 20, 1
@@ -147,6 +149,16 @@ def no_queueing(netlink: Netlink, index: int) -> None:
     """Let packets go to the driver at once (`tc qdisc replace dev ... root noqueue`).  OSError where there is no tc."""
     body = _QDISC.pack(socket.AF_UNSPEC, index, 0, _QDISC_ROOT, 0) + wire.text(_QDISC_KIND, "noqueue")
     netlink.request(wire.RTM_NEWQDISC, body, wire.NLM_F_CREATE | wire.NLM_F_REPLACE)
+
+
+def keep_neighbour(netlink: Netlink, index: int) -> None:
+    """Keep a point-to-point interface's one IPv4 neighbour, whose address is 0.0.0.0, until the interface is down.
+
+    Otherwise the kernel makes it at the first packet and counts it among the 1,024 that it has room for
+    (net.ipv4.neigh.default.gc_thresh3), in all namespaces together; beyond those every packet makes its own anew.
+    """
+    body = _NEIGHBOUR.pack(socket.AF_INET, index, _PERMANENT, 0, 0) + wire.attribute(_NEIGHBOUR_ADDRESS, bytes(4))
+    netlink.request(wire.RTM_NEWNEIGH, body, wire.NLM_F_CREATE | wire.NLM_F_REPLACE)
 
 
 def delete(netlink: Netlink, *indices: int) -> None:

@@ -241,6 +241,9 @@ class Interfaces:
             self._tell_engine(interface)
         except (OSError, ValueError) as error:
             self._family.log("error", f"{interface.name}: {error}")
+        if interface.running and not was_running:
+            with contextlib.suppress(OSError):  # down or gone again, or a kernel that makes its neighbours itself
+                links.keep_neighbour(self._netlink, interface.index)
         if interface.running != was_running:
             self._on_change(InterfaceChange(interface.name, running=interface.running, exists=True))
 
