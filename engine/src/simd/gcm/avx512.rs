@@ -1,0 +1,295 @@
+//! Four blocks a register.  AES of some blocks and GHASH of those before them stand in one loop, so that the processor
+//! always has work that waits for nothing.
+//!
+//! A packet's head lies where block 0 of the text would be, and the counter of that place is the one that masks the
+//! tag.  So a register of packet meets a register of key stream without shifting, and the lane that the head leaves
+//! free carries the associated data through GHASH.
+#![allow(clippy::incompatible_msrv)] // build.rs sees to it
+
+use std::arch::x86_64::*;
+
+use super::field::{Hash, Powers, turn};
+use super::{Around, HEAD, LIMIT, TAG};
+
+/// Round keys of the longest key.
+const KEYS: usize = 15;
+/// Octets of a register.
+const WIDE: usize = 64;
+/// Registers that are worked on at once.
+const GROUP: usize = 4;
+
+#[repr(C, align(64))]
+pub struct Key {
+    powers: Powers,
+    round_keys: [[u8; 16]; KEYS],
+    rounds: usize,
+}
+
+pub fn is_available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("vaes")
+        && is_x86_feature_detected!("vpclmulqdq")
+        && is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("pclmulqdq")
+}
+
+impl Key {
+    /// None when the processor lacks the instructions, or when AES takes no key of this length.
+    pub fn new(key: &[u8]) -> Option<Self> {
+        let rounds = match key.len() {
+            16 => 10,
+            24 => 12,
+            32 => 14,
+            _ => return None,
+        };
+        // SAFETY: the instructions are there.
+        is_available().then(|| unsafe { Self::expand(key, rounds) })
+    }
+
+    /// FIPS 197 §5.2.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,aes,pclmulqdq")]
+    fn expand(key: &[u8], rounds: usize) -> Self {
+        let words = key.len() / 4;
+        let mut schedule = [0_u32; KEYS * 4];
+        for (word, octets) in schedule.iter_mut().zip(key.chunks_exact(4)) {
+            *word = u32::from_le_bytes([octets[0], octets[1], octets[2], octets[3]]);
+        }
+        let mut constant = 1_u32;
+        for i in words..(rounds + 1) * 4 {
+            let mut word = schedule[i - 1];
+            if i % words == 0 {
+                word = substitute(word.rotate_right(8)) ^ constant;
+                constant = constant << 1 ^ (constant >> 7) * 0x11b;
+            } else if words == 8 && i % 8 == 4 {
+                word = substitute(word);
+            }
+            schedule[i] = schedule[i - words] ^ word;
+        }
+        let mut round_keys = [[0; 16]; KEYS];
+        for (octets, word) in round_keys.as_flattened_mut().chunks_exact_mut(4).zip(schedule) {
+            octets.copy_from_slice(&word.to_le_bytes());
+        }
+        let block = |i: usize| u128::from_le_bytes(round_keys[i]);
+        let load = |i: usize| _mm_set_epi64x((block(i) >> 64) as i64, block(i) as i64);
+        let zeros = (1..rounds).fold(load(0), |state, i| _mm_aesenc_si128(state, load(i)));
+        let powers = Powers::new(_mm_aesenclast_si128(zeros, load(rounds)));
+        Self { powers, round_keys, rounds }
+    }
+
+    /// Encrypt the text and write head and tag.
+    pub fn seal(&self, around: &Around, packet: &mut [u8]) {
+        match packet.len().checked_sub(HEAD + TAG) {
+            Some(text) if text <= LIMIT => {
+                // SAFETY: the instructions are there, or there would be no key; the packet has these octets.
+                let tag = unsafe { self.pass::<true>(around, packet.as_mut_ptr(), text) };
+                packet[HEAD + text..].copy_from_slice(&tag);
+            }
+            // None has such a length; whatever it is, plaintext must not leave.
+            _ => packet.fill(0),
+        }
+    }
+
+    /// Decrypt the text; when the tag is wrong, zeros are left of it and the answer is false.
+    pub fn open(&self, around: &Around, packet: &mut [u8]) -> bool {
+        let text = match packet.len().checked_sub(HEAD + TAG) {
+            Some(text) if text <= LIMIT => text,
+            _ => return false,
+        };
+        // SAFETY: as in `seal`.
+        let tag = unsafe { self.pass::<false>(around, packet.as_mut_ptr(), text) };
+        let (text, sent) = packet[HEAD..].split_at_mut(text);
+        let same = bool::from(subtle::ConstantTimeEq::ct_eq(&tag[..], sent));
+        if !same {
+            text.fill(0);
+        }
+        same
+    }
+
+    /// # Safety
+    /// The processor has the instructions, and there are `text` octets between head and tag at `packet`.
+    unsafe fn pass<const SEAL: bool>(&self, around: &Around, packet: *mut u8, text: usize) -> [u8; TAG] {
+        // SAFETY: passed on.
+        unsafe {
+            match self.rounds {
+                10 => self.run::<10, SEAL>(around, packet, text),
+                12 => self.run::<12, SEAL>(around, packet, text),
+                _ => self.run::<14, SEAL>(around, packet, text),
+            }
+        }
+    }
+
+    /// The text encrypted or decrypted, and the tag of it.
+    ///
+    /// # Safety
+    /// As `pass`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,aes,pclmulqdq")]
+    unsafe fn run<const ROUNDS: usize, const SEAL: bool>(
+        &self,
+        around: &Around,
+        packet: *mut u8,
+        text: usize,
+    ) -> [u8; TAG] {
+        let area = HEAD + text;
+        let mut left = area.div_ceil(WIDE);
+        let last = u64::MAX >> (left * WIDE - area);
+        let mut hash = Hash::new(&self.powers, area.div_ceil(16));
+        let mut work = Work::<ROUNDS, SEAL>::new(self, around, packet);
+        // SAFETY: `left` registers, of which the last may be short, are still in the packet.
+        unsafe {
+            if left <= GROUP {
+                match left {
+                    1 => work.end::<1, 0>([], &mut hash, last),
+                    2 => work.end::<2, 0>([], &mut hash, last),
+                    3 => work.end::<3, 0>([], &mut hash, last),
+                    _ => work.end::<4, 0>([], &mut hash, last),
+                }
+            } else {
+                let mut before = work.group::<GROUP, 0>([], &mut hash, u64::MAX);
+                left -= GROUP;
+                while left > GROUP {
+                    before = work.group::<GROUP, GROUP>(before, &mut hash, u64::MAX);
+                    left -= GROUP;
+                }
+                match left {
+                    1 => work.end::<1, GROUP>(before, &mut hash, last),
+                    2 => work.end::<2, GROUP>(before, &mut hash, last),
+                    3 => work.end::<3, GROUP>(before, &mut hash, last),
+                    _ => work.end::<4, GROUP>(before, &mut hash, last),
+                }
+            }
+        }
+        let lengths = _mm_set_epi64x(around.associated_len as i64 * 8, text as i64 * 8);
+        let tag = _mm_xor_si128(turn(hash.end(lengths)), work.mask);
+        let mut octets = [0; TAG];
+        // SAFETY: there are 16 octets.
+        unsafe { _mm_storeu_si128(octets.as_mut_ptr().cast(), tag) };
+        octets
+    }
+}
+
+/// One packet under way.
+struct Work<const ROUNDS: usize, const SEAL: bool> {
+    keys: [__m512i; KEYS],
+    /// The next four counters, the octets of each turned round.
+    counters: __m512i,
+    /// The nonce, under the first round key.
+    nonce: __m512i,
+    /// What masks the tag.
+    mask: __m128i,
+    head: __m512i,
+    associated: __m512i,
+    at: *mut u8,
+}
+
+impl<const ROUNDS: usize, const SEAL: bool> Work<ROUNDS, SEAL> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,aes,pclmulqdq")]
+    fn new(key: &Key, around: &Around, at: *mut u8) -> Self {
+        let block = |octets: &[u8; 16]| {
+            // SAFETY: there are 16 octets.
+            unsafe { _mm_loadu_si128(octets.as_ptr().cast()) }
+        };
+        let mut keys = [_mm512_setzero_si512(); KEYS];
+        for (wide, octets) in keys.iter_mut().zip(&key.round_keys) {
+            *wide = _mm512_broadcast_i32x4(block(octets));
+        }
+        let mut nonce = [0; 16];
+        nonce[..12].copy_from_slice(&around.nonce);
+        Self {
+            counters: _mm512_set_epi32(4, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0),
+            nonce: _mm512_xor_si512(_mm512_broadcast_i32x4(block(&nonce)), keys[0]),
+            keys,
+            mask: _mm_setzero_si128(),
+            head: _mm512_zextsi128_si512(block(&around.head)),
+            associated: _mm512_zextsi128_si512(block(&around.associated)),
+            at,
+        }
+    }
+
+    /// Encrypt or decrypt the next `N` registers, of which the last has the octets of `last`, and meanwhile hash the
+    /// ciphertext `before` them; without one these are the first.  Their own ciphertext.
+    ///
+    /// # Safety
+    /// The registers are in the packet.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,aes,pclmulqdq")]
+    unsafe fn group<const N: usize, const BEFORE: usize>(
+        &mut self,
+        mut before: [__m512i; BEFORE],
+        hash: &mut Hash<'_>,
+        last: u64,
+    ) -> [__m512i; N] {
+        let turn_counter = _mm512_set4_epi32(0x0c0d_0e0f, -1, -1, -1);
+        let turn_block = _mm512_set4_epi32(0x0001_0203, 0x0405_0607, 0x0809_0a0b, 0x0c0d_0e0f);
+        let mut stream = [_mm512_setzero_si512(); N];
+        for register in &mut stream {
+            *register = _mm512_xor_si512(_mm512_shuffle_epi8(self.counters, turn_counter), self.nonce);
+            self.counters = _mm512_add_epi32(self.counters, _mm512_set4_epi32(4, 0, 0, 0));
+        }
+        macro_rules! rounds {
+            ($($round:literal)*) => {
+                $(if $round < ROUNDS {
+                    for register in &mut stream {
+                        *register = _mm512_aesenc_epi128(*register, self.keys[$round]);
+                    }
+                    if $round % 2 == 0 && $round / 2 <= BEFORE {
+                        // SAFETY: the powers are as many as the blocks.
+                        unsafe { hash.add(before[BEFORE - $round / 2], BEFORE - $round / 2) };
+                    }
+                })*
+            };
+        }
+        hash.open_span(&mut before);
+        rounds!(1 2 3 4 5 6 7 8 9 10 11 12 13);
+        hash.close(BEFORE);
+        let mut cipher = [_mm512_setzero_si512(); N];
+        for i in 0..N {
+            let key = _mm512_aesenclast_epi128(stream[i], self.keys[ROUNDS]);
+            let mask = if i + 1 == N { last } else { u64::MAX };
+            // SAFETY: a register lies here, or as much of one as the mask covers.
+            let input = unsafe { _mm512_maskz_loadu_epi8(mask, self.at.cast()) };
+            let mut output = _mm512_xor_si512(input, key);
+            let mut text = if SEAL { _mm512_maskz_mov_epi8(mask, output) } else { input };
+            if i == 0 && BEFORE == 0 {
+                self.mask = _mm512_castsi512_si128(key);
+                output = _mm512_mask_blend_epi64(0b11, output, self.head);
+                text = _mm512_mask_blend_epi64(0b11, text, self.associated);
+            }
+            // SAFETY: as above.
+            unsafe { _mm512_mask_storeu_epi8(self.at.cast(), mask, output) };
+            cipher[i] = _mm512_shuffle_epi8(text, turn_block);
+            self.at = self.at.wrapping_add(WIDE);
+        }
+        cipher
+    }
+
+    /// The last group, with its own ciphertext hashed too.
+    ///
+    /// # Safety
+    /// As `group`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vaes,vpclmulqdq,aes,pclmulqdq")]
+    unsafe fn end<const N: usize, const BEFORE: usize>(
+        &mut self,
+        before: [__m512i; BEFORE],
+        hash: &mut Hash<'_>,
+        last: u64,
+    ) {
+        // SAFETY: passed on; the powers are as many as the blocks.
+        unsafe {
+            let mut cipher = self.group::<N, BEFORE>(before, hash, last);
+            hash.open_span(&mut cipher);
+            for (i, register) in cipher.into_iter().enumerate() {
+                hash.add(register, i);
+            }
+        }
+    }
+}
+
+/// AES's substitution of each octet of a word: of four equal columns, whose rows can be shifted without any change.
+#[target_feature(enable = "aes,sse2")]
+fn substitute(word: u32) -> u32 {
+    _mm_cvtsi128_si32(_mm_aesenclast_si128(_mm_set1_epi32(word as i32), _mm_setzero_si128())) as u32
+}
