@@ -166,7 +166,7 @@ fn halves(block: __m128i) -> [u64; 2] {
 fn times_x(block: __m128i) -> __m128i {
     let [low, high] = halves(block);
     let carry = 0_u64.wrapping_sub(high >> 63);
-    let (low, high) = (low << 1 ^ carry & 1, (high << 1 | low >> 63) ^ carry & POLYNOMIAL as u64);
+    let (low, high) = ((low << 1) ^ (carry & 1), ((high << 1) | (low >> 63)) ^ (carry & POLYNOMIAL as u64));
     _mm_set_epi64x(high as i64, low as i64)
 }
 
@@ -176,10 +176,6 @@ fn multiply(a: __m128i, b: __m128i) -> __m128i {
     let cross = _mm_xor_si128(_mm_clmulepi64_si128(a, b, 0x01), _mm_clmulepi64_si128(a, b, 0x10));
     let (low, high) = (_mm_clmulepi64_si128(a, b, 0x00), _mm_clmulepi64_si128(a, b, 0x11));
     let middle = _mm_xor_si128(cross, _mm_xor_si128(low, high));
-    Sum {
-        low: _mm512_zextsi128_si512(low),
-        middle: _mm512_zextsi128_si512(middle),
-        high: _mm512_zextsi128_si512(high),
-    }
-    .reduce()
+    Sum { low: _mm512_zextsi128_si512(low), middle: _mm512_zextsi128_si512(middle), high: _mm512_zextsi128_si512(high) }
+        .reduce()
 }
