@@ -129,25 +129,23 @@ impl Key {
         let mut work = Work::<ROUNDS, SEAL>::new(self, around, packet);
         // SAFETY: `left` registers, of which the last may be short, are still in the packet.
         unsafe {
-            if left <= GROUP {
-                match left {
-                    1 => work.end::<1, 0>([], &mut hash, last),
-                    2 => work.end::<2, 0>([], &mut hash, last),
-                    3 => work.end::<3, 0>([], &mut hash, last),
-                    _ => work.end::<4, 0>([], &mut hash, last),
-                }
-            } else {
-                let mut before = work.group::<GROUP, 0>([], &mut hash, u64::MAX);
-                left -= GROUP;
-                while left > GROUP {
-                    before = work.group::<GROUP, GROUP>(before, &mut hash, u64::MAX);
+            match left {
+                1 => work.end::<1, 0>([], &mut hash, last),
+                2 => work.end::<2, 0>([], &mut hash, last),
+                3 => work.end::<3, 0>([], &mut hash, last),
+                _ => {
+                    let mut before = work.group([], &mut hash, if left == GROUP { last } else { u64::MAX });
                     left -= GROUP;
-                }
-                match left {
-                    1 => work.end::<1, GROUP>(before, &mut hash, last),
-                    2 => work.end::<2, GROUP>(before, &mut hash, last),
-                    3 => work.end::<3, GROUP>(before, &mut hash, last),
-                    _ => work.end::<4, GROUP>(before, &mut hash, last),
+                    while left >= GROUP {
+                        before = work.group(before, &mut hash, if left == GROUP { last } else { u64::MAX });
+                        left -= GROUP;
+                    }
+                    match left {
+                        0 => hash.group(before),
+                        1 => work.end::<1, GROUP>(before, &mut hash, last),
+                        2 => work.end::<2, GROUP>(before, &mut hash, last),
+                        _ => work.end::<3, GROUP>(before, &mut hash, last),
+                    }
                 }
             }
         }
@@ -275,11 +273,8 @@ impl<const ROUNDS: usize, const SEAL: bool> Work<ROUNDS, SEAL> {
     ) {
         // SAFETY: passed on; the powers are as many as the blocks.
         unsafe {
-            let mut cipher = self.group::<N, BEFORE>(before, hash, last);
-            hash.open_span(&mut cipher);
-            for (i, register) in cipher.into_iter().enumerate() {
-                hash.add(register, i);
-            }
+            let cipher = self.group::<N, BEFORE>(before, hash, last);
+            hash.group(cipher);
         }
     }
 }

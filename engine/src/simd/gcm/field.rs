@@ -128,6 +128,21 @@ impl<'a> Hash<'a> {
         unsafe { self.sum.add(register, self.at.add(i * 64)) };
     }
 
+    /// Add a whole group at once.
+    ///
+    /// # Safety
+    /// As `add`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,vpclmulqdq")]
+    pub unsafe fn group<const N: usize>(&mut self, mut group: [__m512i; N]) {
+        self.open_span(&mut group);
+        for (i, register) in group.into_iter().enumerate() {
+            // SAFETY: passed on.
+            unsafe { self.add(register, i) };
+        }
+        self.close(N);
+    }
+
     /// The group of so many registers is over.
     #[inline]
     pub fn close(&mut self, registers: usize) {
