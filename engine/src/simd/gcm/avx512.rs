@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::field::{Hash, Powers, turn};
+use super::field::{Hash, Powers, pin, turn};
 use super::{Around, HEAD, LIMIT, TAG};
 
 /// Round keys of the longest key.
@@ -231,6 +231,10 @@ impl<const ROUNDS: usize, const SEAL: bool> Work<ROUNDS, SEAL> {
                     if $round % 2 == 0 && $round / 2 <= BEFORE {
                         // SAFETY: the powers are as many as the blocks.
                         unsafe { hash.add(before[BEFORE - $round / 2], BEFORE - $round / 2) };
+                        hash.pin();
+                        for register in &mut stream {
+                            pin(register);
+                        }
                     }
                 })*
             };

@@ -1,6 +1,7 @@
 //! GHASH's field (NIST SP 800-38D §6.3), as POLYVAL has it (RFC 8452 §3): blocks with their octets turned round, and
 //! products that are divided by x^128, which is what a reduction from below gives.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// Powers of the hash key kept: so many blocks are multiplied and summed up before they are reduced.
@@ -128,6 +129,15 @@ impl<'a> Hash<'a> {
         unsafe { self.sum.add(register, self.at.add(i * 64)) };
     }
 
+    /// What has been added is added here, before what follows in the program.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub fn pin(&mut self) {
+        pin(&mut self.sum.low);
+        pin(&mut self.sum.middle);
+        pin(&mut self.sum.high);
+    }
+
     /// Add a whole group at once.
     ///
     /// # Safety
@@ -163,6 +173,14 @@ impl<'a> Hash<'a> {
 const SWAP: i32 = 0b01_00_11_10;
 /// x^63 + x^62 + x^57: what of the field's polynomial lies between its lowest and its highest term, over x^64.
 const POLYNOMIAL: i64 = 0xc2 << 56;
+
+/// The value is computed here: the compiler moves no part of it before or behind another `pin`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn pin(value: &mut __m512i) {
+    // SAFETY: there is no instruction.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) * value, options(nomem, nostack, preserves_flags)) }
+}
 
 /// A block with its octets the other way round.
 #[inline]
