@@ -1,4 +1,4 @@
-//! The standard library offers AVX-512 from Rust 1.89 on: an older one builds the engine without `simd/gcm/avx512.rs`.
+//! The standard library offers AVX-512 from Rust 1.89 on: an older one builds the engine without most of `simd/gcm`.
 
 use std::process::Command;
 

@@ -1,9 +1,11 @@
 //! AES-GCM with a 16-octet ICV (RFC 4106) by AVX-512; `aead` and `gcm192` do the same where that is missing.
 
+use std::slice::ChunksMut;
+
 use super::aead::{ICV, IV, SHAPE};
-use super::{Forged, HEADER, Shape, Transform};
+use super::{Forged, HEADER, Opening, Shape, Transform};
 use crate::secret::Secret;
-use crate::simd::gcm::{Around, Key};
+use crate::simd::gcm::{Around, Key, Run};
 
 pub struct Gcm {
     key: Secret<Key>,
@@ -19,6 +21,7 @@ impl Gcm {
     }
 
     /// Nonce and associated data as in `aead`, but in words.
+    #[inline(always)]
     fn around(&self, sequence: u64, [spi, low]: [u32; 2], iv: u64) -> Around {
         let head = [pair(spi, low), iv];
         let (associated, associated_len) = if self.esn {
@@ -31,31 +34,93 @@ impl Gcm {
     }
 }
 
+/// Packets of one size, the last maybe shorter, to be sealed.
+struct Sealing<'a> {
+    gcm: &'a Gcm,
+    sequence: u64,
+    packets: ChunksMut<'a, u8>,
+}
+
+impl Run for Sealing<'_> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<(Around, &mut [u8])> {
+        let packet = self.packets.next()?;
+        let iv = u64::from_le_bytes(self.sequence.to_be_bytes());
+        let [spi, low, ..] = words(packet)?;
+        let around = self.gcm.around(self.sequence, [spi, low], iv);
+        self.sequence = self.sequence.wrapping_add(1);
+        Some((around, packet))
+    }
+
+    #[inline(always)]
+    fn verdict(&mut self, _: bool) {}
+}
+
+/// Packets to be opened: those up to `next` are done.
+struct Unsealing<'a> {
+    gcm: &'a Gcm,
+    arena: &'a mut [u8],
+    packets: &'a mut [Opening],
+    next: usize,
+}
+
+impl Run for Unsealing<'_> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<(Around, &mut [u8])> {
+        loop {
+            let opening = self.packets.get_mut(self.next)?;
+            self.next += 1;
+            let Some(sequence) = opening.sequence else { continue };
+            let Some([spi, low, iv @ ..]) = words(&self.arena[opening.place.clone()]) else {
+                opening.sequence = None;
+                continue;
+            };
+            let around = self.gcm.around(sequence, [spi, low], pair(iv[0], iv[1]));
+            return Some((around, &mut self.arena[opening.place.clone()]));
+        }
+    }
+
+    #[inline(always)]
+    fn verdict(&mut self, right: bool) {
+        if !right {
+            self.packets[self.next - 1].sequence = None;
+        }
+    }
+}
+
 impl Transform for Gcm {
     fn shape(&self) -> Shape {
         SHAPE
     }
 
     fn seal(&self, sequence: u64, packet: &mut [u8]) {
-        let header = [word(packet, 0), word(packet, 4)];
-        self.key.seal(&self.around(sequence, header, u64::from_le_bytes(sequence.to_be_bytes())), packet);
+        self.seal_run(sequence, packet.len(), packet);
     }
 
     fn open(&self, sequence: u64, packet: &mut [u8]) -> Result<(), Forged> {
-        if packet.len() < HEADER + IV + ICV {
-            return Err(Forged);
-        }
-        let [spi, low, iv @ ..] = [0, 4, 8, 12].map(|at| word(packet, at));
-        let around = self.around(sequence, [spi, low], pair(iv[0], iv[1]));
-        if self.key.open(&around, packet) { Ok(()) } else { Err(Forged) }
+        let mut opening = [Opening { place: 0..packet.len(), sequence: Some(sequence) }];
+        self.open_run(packet, &mut opening);
+        opening[0].sequence.map(|_| ()).ok_or(Forged)
+    }
+
+    fn seal_run(&self, first: u64, stride: usize, packets: &mut [u8]) {
+        self.key.seal(&mut Sealing { gcm: self, sequence: first, packets: packets.chunks_mut(stride) });
+    }
+
+    fn open_run(&self, arena: &mut [u8], packets: &mut [Opening]) {
+        self.key.open(&mut Unsealing { gcm: self, arena, packets, next: 0 });
     }
 }
 
-/// Four octets of a packet that is known to have them.
-fn word(packet: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]])
+/// The words in front of the text; None when the packet is too short to have been sealed.
+#[inline(always)]
+fn words(packet: &[u8]) -> Option<[u32; 4]> {
+    let front = packet.first_chunk::<{ HEADER + IV }>().filter(|_| packet.len() >= HEADER + IV + ICV)?;
+    let (words, _) = front.as_chunks::<4>();
+    Some([0, 1, 2, 3].map(|i| u32::from_le_bytes(words[i])))
 }
 
+#[inline(always)]
 fn pair(first: u32, second: u32) -> u64 {
     u64::from(first) | u64::from(second) << 32
 }

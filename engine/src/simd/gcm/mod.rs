@@ -4,12 +4,14 @@
 #![allow(clippy::incompatible_msrv)] // build.rs leaves out what is younger than the oldest Rust
 
 #[cfg(has_avx512)]
-mod avx512;
-#[cfg(has_avx512)]
 mod field;
+#[cfg(has_avx512)]
+mod key;
+#[cfg(has_avx512)]
+mod stream;
 
 #[cfg(has_avx512)]
-pub use avx512::Key;
+pub use key::Key;
 #[cfg(not(has_avx512))]
 pub use never::Key;
 
@@ -20,8 +22,18 @@ pub const TAG: usize = 16;
 /// Octets of text that a packet may have: far fewer blocks than the 2^32 at which the counter would come round.
 pub const LIMIT: usize = 1 << 20;
 
-/// What stands around a text.  All of it in words as memory has them: what was written in pieces and is read as a
-/// whole at once would have to wait until the pieces have left the processor.
+/// Packets under one key, one after the other.
+pub trait Run {
+    /// The next packet, with all its octets, and what stands around its text.
+    fn next(&mut self) -> Option<(Around, &mut [u8])>;
+
+    /// What came of it: whether its tag was right, or could be written.
+    fn verdict(&mut self, right: bool);
+}
+
+/// What stands around a text, in words as memory has them: they stay in registers, for octets that were just written in
+/// pieces can be read as a whole only when the pieces have left the processor.
+#[derive(Clone, Copy)]
 pub struct Around {
     /// The 16 octets in front of the text, as they are sent.
     pub head: [u64; 2],
@@ -35,7 +47,7 @@ pub struct Around {
 
 #[cfg(not(has_avx512))]
 mod never {
-    use super::Around;
+    use super::Run;
 
     /// There is none.
     pub enum Key {}
@@ -45,11 +57,11 @@ mod never {
             None
         }
 
-        pub fn seal(&self, _: &Around, _: &mut [u8]) {
+        pub fn seal(&self, _: &mut impl Run) {
             match *self {}
         }
 
-        pub fn open(&self, _: &Around, _: &mut [u8]) -> bool {
+        pub fn open(&self, _: &mut impl Run) {
             match *self {}
         }
     }
