@@ -46,7 +46,7 @@ impl Run for Sealing<'_> {
     fn next(&mut self) -> Option<(Around, &mut [u8])> {
         let packet = self.packets.next()?;
         let iv = u64::from_le_bytes(self.sequence.to_be_bytes());
-        let [spi, low, ..] = words(packet)?;
+        let [spi, low, ..] = words(packet).unwrap_or_default();
         let around = self.gcm.around(self.sequence, [spi, low], iv);
         self.sequence = self.sequence.wrapping_add(1);
         Some((around, packet))
@@ -56,7 +56,7 @@ impl Run for Sealing<'_> {
     fn verdict(&mut self, _: bool) {}
 }
 
-/// Packets to be opened: those up to `next` are done.
+/// Packets to be opened; `next` is the place behind the one under way.
 struct Unsealing<'a> {
     gcm: &'a Gcm,
     arena: &'a mut [u8],
@@ -112,12 +112,11 @@ impl Transform for Gcm {
     }
 }
 
-/// The words in front of the text; None when the packet is too short to have been sealed.
+/// The words in front of the text; None when a packet is too short for a transform's fields.
 #[inline(always)]
 fn words(packet: &[u8]) -> Option<[u32; 4]> {
     let front = packet.first_chunk::<{ HEADER + IV }>().filter(|_| packet.len() >= HEADER + IV + ICV)?;
-    let (words, _) = front.as_chunks::<4>();
-    Some([0, 1, 2, 3].map(|i| u32::from_le_bytes(words[i])))
+    Some([0, 4, 8, 12].map(|at| u32::from_le_bytes([front[at], front[at + 1], front[at + 2], front[at + 3]])))
 }
 
 #[inline(always)]

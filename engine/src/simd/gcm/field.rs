@@ -4,8 +4,9 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-/// Powers of the hash key kept: so many blocks are multiplied and summed up before they are reduced.
-pub const BLOCKS: usize = 32;
+/// Powers of the hash key kept: so many blocks are multiplied and summed up before they are reduced.  A multiple of a
+/// group's sixteen.
+pub const BLOCKS: usize = 48;
 /// One more, for the block of lengths; and three places that a register reads beyond the last.
 const PLACES: usize = BLOCKS + 1 + 3;
 
@@ -34,7 +35,7 @@ impl Powers {
 
     /// Where the powers from `exponent` downwards are; it is at most `BLOCKS` + 1.
     fn from(&self, exponent: usize) -> *const u8 {
-        self.powers[BLOCKS + 1 - exponent..].as_ptr().cast()
+        (&raw const *self).cast::<u8>().wrapping_add((BLOCKS + 1 - exponent) * 16)
     }
 }
 
@@ -57,8 +58,8 @@ impl Sum {
     /// Add four blocks times the four powers at `powers`.
     ///
     /// # Safety
-    /// `powers` comes from `Powers::from`, and is at most so much further on that four powers are left, the three
-    /// places behind them included.
+    /// `powers` is a place in the table of a `Powers` with four powers from it on, the three places behind the lowest
+    /// one included.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
     unsafe fn add(&mut self, blocks: __m512i, powers: *const u8) {
@@ -121,7 +122,7 @@ impl<'a> Hash<'a> {
     /// Add register `i` of the group.
     ///
     /// # Safety
-    /// The group is not longer than the message, and a whole group of four has always come before it.
+    /// The message has this register, and all groups but its last are of four registers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,vpclmulqdq")]
     pub unsafe fn add(&mut self, register: __m512i, i: usize) {

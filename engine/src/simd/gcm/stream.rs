@@ -36,7 +36,7 @@ pub unsafe fn run<const ROUNDS: usize, const SEAL: bool>(key: &Key, run: &mut im
             _ => false,
         };
         if !right {
-            // None is too long to be sealed; whatever it is, plaintext must not leave.
+            // Forged, or of no length that a packet has: in either direction no plaintext is left.
             packet.iter_mut().skip(HEAD).for_each(|octet| *octet = 0);
         }
         run.verdict(right);
@@ -61,7 +61,7 @@ unsafe fn one<const ROUNDS: usize, const SEAL: bool>(
     let last = u64::MAX >> (left * WIDE - area);
     let mut hash = Hash::new(&key.powers, area.div_ceil(16));
     let mut work = Work::<ROUNDS, SEAL>::new(keys, around, packet);
-    // SAFETY: `left` registers, of which the last may be short, are still in the packet.
+    // SAFETY: `left` registers, of which the last may be short, are still in the packet; so many the hash waits for.
     unsafe {
         match left {
             1 => work.end::<1, 0>([], &mut hash, last),
@@ -156,7 +156,8 @@ impl<const ROUNDS: usize, const SEAL: bool> Work<ROUNDS, SEAL> {
                     for register in &mut stream {
                         *register = _mm512_aesenc_epi128(*register, self.keys[$round]);
                     }
-                    if $round % 2 == 0 && $round / 2 <= BEFORE {
+                    // After rounds 3, 5, 7 and 9, the last register first: the first one may wait for a reduction.
+                    if $round % 2 == 1 && $round > 1 && $round / 2 <= BEFORE {
                         // SAFETY: the powers are as many as the blocks.
                         unsafe { hash.add(before[BEFORE - $round / 2], BEFORE - $round / 2) };
                         hash.pin();
