@@ -44,12 +44,18 @@ struct Sealing<'a> {
 impl Run for Sealing<'_> {
     #[inline(always)]
     fn next(&mut self) -> Option<(Around, &mut [u8])> {
-        let packet = self.packets.next()?;
-        let iv = u64::from_le_bytes(self.sequence.to_be_bytes());
-        let [spi, low, ..] = words(packet).unwrap_or_default();
-        let around = self.gcm.around(self.sequence, [spi, low], iv);
-        self.sequence = self.sequence.wrapping_add(1);
-        Some((around, packet))
+        loop {
+            let packet = self.packets.next()?;
+            let sequence = self.sequence;
+            self.sequence = sequence.wrapping_add(1);
+            let Some([spi, low, ..]) = words(packet) else {
+                // None is so short; whatever it is, plaintext must not leave.
+                packet.fill(0);
+                continue;
+            };
+            let iv = u64::from_le_bytes(sequence.to_be_bytes());
+            return Some((self.gcm.around(sequence, [spi, low], iv), packet));
+        }
     }
 
     #[inline(always)]
