@@ -72,7 +72,7 @@ $(BUILD)/tools-installed: tools/install
 $(VENV)/pyvenv.cfg: | $(BUILD)/tools-installed
 	python3 -m venv $(VENV)
 
-$(BUILD)/built: pyproject.toml engine/Cargo.toml engine/Cargo.lock $(shell find engine/src -name '*.rs' 2>/dev/null) | $(VENV)/pyvenv.cfg
+$(BUILD)/built: pyproject.toml engine/Cargo.toml engine/Cargo.lock engine/build.rs $(shell find engine/src -name '*.rs' 2>/dev/null) | $(VENV)/pyvenv.cfg
 	@echo "==> building secd into $(VENV)"
 	PIP_ROOT_USER_ACTION=ignore $(PY) -m pip install --quiet --upgrade 'maturin>=1.8,<2' pip
 	PIP_QUIET=1 PIP_ROOT_USER_ACTION=ignore VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release --quiet --extras dev

@@ -1,4 +1,6 @@
-//! AES-GCM with a 16-octet ICV (RFC 4106) and ChaCha20-Poly1305 (RFC 7634): one layout, two ciphers.
+//! AES-GCM with a 16-octet ICV (RFC 4106) and ChaCha20-Poly1305 (RFC 7634): one layout, two ciphers, both by `ring`.
+//!
+//! Where there is AVX-512, `gcm` has AES-GCM's place.
 
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 

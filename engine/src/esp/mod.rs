@@ -15,6 +15,7 @@ pub mod classify;
 pub mod coalesce;
 pub mod ecn;
 pub mod frame;
+pub mod gcm;
 pub mod gcm192;
 pub mod hmac256;
 pub mod icmp;
@@ -80,7 +81,7 @@ pub trait Transform: Send + Sync {
     /// Write the IV, encrypt in place, write the ICV.
     fn seal(&self, sequence: u64, packet: &mut [u8]);
 
-    /// Verify, then decrypt in place.  Nothing is decrypted when the check fails.
+    /// Verify and decrypt in place.  When the check fails, no plaintext is left: the text is as it was, or zeros.
     fn open(&self, sequence: u64, packet: &mut [u8]) -> Result<(), Forged>;
 
     /// Seal packets of `stride` octets each (the last may be shorter) that lie one behind the other.

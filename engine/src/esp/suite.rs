@@ -4,6 +4,7 @@ use super::Transform;
 use super::aead::Aead;
 use super::auth::{self, Auth};
 use super::cbc::aes_cbc;
+use super::gcm::Gcm;
 use super::gcm192::Gcm192;
 use super::null::Null;
 
@@ -46,10 +47,11 @@ impl Suite<'_> {
             if !self.auth.is_empty() || !self.auth_key.is_empty() {
                 return Err(format!("{name} authenticates by itself: auth must be empty, not {:?}", self.auth));
             }
+            let by_avx512 = || Gcm::new(self.encryption_key, self.esn).map(boxed);
             return match name {
-                "aes-128-gcm" => Aead::aes_128_gcm(self.encryption_key, self.esn).map(boxed),
-                "aes-192-gcm" => Gcm192::new(self.encryption_key, self.esn).map(boxed),
-                "aes-256-gcm" => Aead::aes_256_gcm(self.encryption_key, self.esn).map(boxed),
+                "aes-128-gcm" => by_avx512().or_else(|| Aead::aes_128_gcm(self.encryption_key, self.esn).map(boxed)),
+                "aes-192-gcm" => by_avx512().or_else(|| Gcm192::new(self.encryption_key, self.esn).map(boxed)),
+                "aes-256-gcm" => by_avx512().or_else(|| Aead::aes_256_gcm(self.encryption_key, self.esn).map(boxed)),
                 _ => Aead::chacha20_poly1305(self.encryption_key, self.esn).map(boxed),
             }
             .ok_or_else(wrong_key);

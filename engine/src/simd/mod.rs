@@ -3,4 +3,5 @@
 //! Each function here is safe: it asks the processor once, and without the instructions does the same another way.
 
 pub mod checksum;
+pub mod gcm;
 pub mod sha256;
