@@ -5,7 +5,7 @@ mod common;
 use _engine::esp::coalesce::Coalescer;
 use _engine::esp::segment::Plan;
 use _engine::esp::vnet::{self, Header};
-use _engine::esp::{ecn, icmp, inner, mss};
+use _engine::esp::{checksum, ecn, icmp, inner, mss};
 use common::{ACK, Flow, PSH, is_sound};
 use proptest::prelude::*;
 
@@ -43,6 +43,25 @@ fn coalesced(packets: &[Vec<u8>], udp: bool) -> Vec<(Header, Vec<u8>)> {
 prop_compose! {
     fn flow()(ipv6: bool, tcp: bool, df: bool, tos: u8, id: u16, sequence: u32, options in 0..3_usize) -> Flow {
         Flow { ipv6, tcp, df, tos, id, sequence, options: options * 4, ..Flow::default() }
+    }
+}
+
+/// RFC 9293 §3.1: a TCP header has five words at least.  Nobody on the way need have looked.
+#[test]
+fn a_tcp_header_that_says_it_is_too_short_is_joined_to_nothing() {
+    for words in 0..5_u8 {
+        let mut flow = Flow { tcp: true, df: true, ..Flow::default() };
+        let at = flow.ip_header();
+        let mut packet = flow.next(&[7; 100], ACK);
+        let old = u16::from_be_bytes([packet[at + 12], packet[at + 13]]);
+        packet[at + 12] = words << 4;
+        let new = u16::from_be_bytes([packet[at + 12], packet[at + 13]]);
+        let mut field = [packet[at + 16], packet[at + 17]];
+        checksum::update(&mut field, old, new);
+        packet[at + 16..at + 18].copy_from_slice(&field);
+        let packets = vec![packet; 3];
+        let out: Vec<_> = coalesced(&packets, true).into_iter().map(|(_, packet)| packet).collect();
+        assert_eq!(out, packets);
     }
 }
 

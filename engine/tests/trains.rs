@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use _engine::engine::Engine;
 use _engine::esp::suite::Suite;
 use _engine::io::receive::Receiver;
+use _engine::io::send::MAX_OCTETS;
 use _engine::io::socket::{self, Family, Socket};
 use _engine::sadb::Id;
 use _engine::sadb::interface::Interface;
 use _engine::sadb::sa::{Limits, Path, Ports, Sa, State};
 use _engine::workers::Shared;
 use _engine::workers::network::Network;
-use _engine::workers::outbox::{Exit, Outbox, Terms};
+use _engine::workers::outbox::{Exit, Outbox, Patience, Terms};
 use pair::{HERE, New, PORTS, add, delivered, engine, ip, name};
 
 #[path = "common/netns.rs"]
@@ -61,7 +62,7 @@ impl Bench {
     }
 
     fn flush(&mut self) {
-        self.outbox.flush(&Self::exit(&self.shared, &self.network));
+        self.outbox.flush(&Self::exit(&self.shared, &self.network), &mut Patience::default());
     }
 
     /// The SPIs of the trains that have come, in order.
@@ -131,6 +132,18 @@ fn packets_for_another_worker_of_the_peer_or_with_other_terms_do_not_join_a_trai
     assert!(!bench.add(&Arc::new(other_port), false, 1, SIZE), "to elsewhere");
     let raw = Sa { encap: None, ..Arc::into_inner(sa(0x1004)).unwrap() };
     assert!(!bench.add(&Arc::new(raw), false, 1, SIZE), "protocol 50");
+}
+
+#[test]
+fn a_packet_longer_than_a_train_goes_by_itself() {
+    if !netns::enter() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let a = sa(0x1000);
+    assert!(bench.add(&a, false, 1, MAX_OCTETS + 100));
+    assert!(!bench.add(&a, false, 1, MAX_OCTETS + 100));
+    assert!(!bench.add(&a, false, 1, SIZE));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Packets stay where they were decrypted, in one arena; a run is a list of pieces of it.  Runs leave in the order
 //! of their first packets, and a packet that does not continue its flow's run ends that run: so no flow is reordered.
+//! Fragments belong to no flow, and so a flow's whole datagrams may pass its fragmented ones.
 
 use std::ops::Range;
 
@@ -194,7 +195,9 @@ fn read_transport(packet: &[u8], udp: bool, new: &mut Run) {
         UDP if segment.len() >= 8 => 8,
         _ => return,
     };
-    if header < 8 || header > segment.len() {
+    // A TCP header that says it is shorter than it must be: no sound packet, and not ours to judge.
+    let least = if ip.protocol == TCP { 20 } else { 8 };
+    if header < least || header > segment.len() {
         return;
     }
     let zero_checksum = ip.protocol == UDP && segment[6..8] == [0, 0];

@@ -24,7 +24,8 @@ pub struct TooBig {
     pub spi: Option<u32>,
 }
 
-/// Take every error off `socket`'s queue, and tell those that say `too big`.
+/// Take every error off `socket`'s queue, and tell those that say `too big`.  The socket's own mark of an error goes too: the
+/// kernel may set it after its entry was taken, and one that stays is reported for ever.
 pub fn drain(socket: &Socket, mut too_big: impl FnMut(TooBig)) {
     loop {
         let mut from = Address::unspecified();
@@ -41,7 +42,7 @@ pub fn drain(socket: &Socket, mut too_big: impl FnMut(TooBig)) {
         message.msg_controllen = size_of_val(&control);
         // SAFETY: the message points to live memory of the lengths that it says.
         let got = unsafe { libc::recvmsg(socket.fd(), &raw mut message, libc::MSG_ERRQUEUE) };
-        let Ok(len) = usize::try_from(got) else { return };
+        let Ok(len) = usize::try_from(got) else { return socket.forget_error() };
         let Some(destination) = from.get() else { continue };
         each_control(&message, |level, kind, data| {
             let is_error = matches!(

@@ -92,6 +92,16 @@ impl Socket {
         Ok(())
     }
 
+    /// Take away the error that the kernel has noted for the next call on this socket.
+    pub fn forget_error(&self) {
+        let mut error: libc::c_int = 0;
+        let mut len = size_of_val(&error) as libc::socklen_t;
+        // SAFETY: pointers and length describe `error`; that nothing is got is no harm.
+        unsafe {
+            libc::getsockopt(self.fd(), libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut len);
+        }
+    }
+
     /// Let the next packets leave with DF set, or without.
     ///
     /// With DF the kernel's own idea of the path MTU is left out of account (PROBE): an SA keeps one itself.  Without,

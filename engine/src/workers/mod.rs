@@ -141,6 +141,7 @@ impl Worker {
                     }
                     TOKEN_QUEUE => self.queue_ready(token as u32 as usize),
                     _ => {
+                        self.send(); // an interface that goes, or all of them, has its packets sent before
                         if self.obey() {
                             return Ok(());
                         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::mailbox::Queue;
-use super::outbox::{Exit, Outbox, Terms};
+use super::outbox::{Exit, Outbox, Patience, Terms};
 use super::pmtu::{self, Relay};
 use crate::counters::{Counter, Shard};
 use crate::esp::segment::Plan;
@@ -28,6 +28,7 @@ const BUFFER: usize = vnet::LEN + 65_536;
 pub struct Outbound {
     buffer: Box<[u8]>,
     outboxes: Outboxes,
+    patience: Patience,
     relay: Relay,
     /// Whether the last packet read was a super-packet.
     bulk: bool,
@@ -46,7 +47,13 @@ impl Outboxes {
 impl Outbound {
     pub fn new(workers: usize) -> Self {
         let outboxes = (0..workers.clamp(1, OUTBOXES)).map(|_| Outbox::new()).collect();
-        Self { buffer: vec![0; BUFFER].into(), outboxes: Outboxes(outboxes), relay: Relay::default(), bulk: false }
+        Self {
+            buffer: vec![0; BUFFER].into(),
+            outboxes: Outboxes(outboxes),
+            patience: Patience::default(),
+            relay: Relay::default(),
+            bulk: false,
+        }
     }
 
     /// Whether the last packet was one of a bulk transfer.
@@ -74,18 +81,25 @@ impl Outbound {
                         break;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => (),
-                Err(_) => return false,
+                Err(error) if error.raw_os_error() == Some(libc::EBADFD) => return false,
+                Err(_) => exit.counters.add(Counter::InnerMalformed, 1), // what the kernel could not describe to us
             }
         }
+        self.send(exit); // there is more: what others have left in the outboxes does not wait for the end of it
         true
     }
 
-    /// Send what waits.
+    /// Send what waits; the end of a round, or of a part of it.
     pub fn flush(&mut self, exit: &Exit<'_>) {
+        self.send(exit);
+        self.patience = Patience::default();
+    }
+
+    fn send(&mut self, exit: &Exit<'_>) {
         for outbox in &mut self.outboxes.0 {
-            outbox.flush(exit);
+            outbox.flush(exit, &mut self.patience);
         }
     }
 
@@ -117,7 +131,7 @@ impl Outbound {
         }
         let workers = exit.shared.workers;
         let terms = Terms::new(sa, ecn::outer(plan.ip.tos), dont_fragment, workers);
-        seal(self.outboxes.of(sa, workers), exit, sa, &plan, packet, &terms);
+        seal((self.outboxes.of(sa, workers), &mut self.patience), exit, sa, &plan, packet, &terms);
         if dont_fragment && plan.is_super() {
             // Just now it turned out too big for this host's own way out: its sender need not wait to find out.
             if let Some(mtu) = exceeded() {
@@ -128,7 +142,14 @@ impl Outbound {
 }
 
 /// Seal the packets of `plan` into the outbox, and send it where a batch ends.
-fn seal(outbox: &mut Outbox, exit: &Exit<'_>, sa: &Arc<Sa>, plan: &Plan, packet: &[u8], terms: &Terms) {
+fn seal(
+    (outbox, patience): (&mut Outbox, &mut Patience),
+    exit: &Exit<'_>,
+    sa: &Arc<Sa>,
+    plan: &Plan,
+    packet: &[u8],
+    terms: &Terms,
+) {
     let state = &sa.state;
     let (transform, shape) = (&*state.transform, state.transform.shape());
     let admission = state.admit(plan.count() as u64, plan.span(0, plan.count()) as u64);
@@ -146,13 +167,13 @@ fn seal(outbox: &mut Outbox, exit: &Exit<'_>, sa: &Arc<Sa>, plan: &Plan, packet:
     let admitted = admission.packets as usize;
     let stride = shape.sealed_len(plan.largest());
     if plan.is_super() && outbox.ends_with_another(sa) {
-        outbox.flush(exit); // one that fits into a train goes in one
+        outbox.flush(exit, patience); // one that fits into a train goes in one
     }
     let mut done = 0;
     while done < admitted {
         let mut room = outbox.room(terms, stride);
         if room == 0 {
-            outbox.flush(exit);
+            outbox.flush(exit, patience);
             room = outbox.room(terms, stride);
         }
         let count = room.min(admitted - done);
@@ -169,7 +190,7 @@ fn seal(outbox: &mut Outbox, exit: &Exit<'_>, sa: &Arc<Sa>, plan: &Plan, packet:
         done += count;
     }
     if plan.is_super() && !outbox.is_rest() {
-        outbox.flush(exit);
+        outbox.flush(exit, patience);
     }
 }
 

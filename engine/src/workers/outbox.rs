@@ -105,7 +105,8 @@ impl Outbox {
         if len < self.stride {
             return usize::from(self.count < MAX_SEGMENTS && self.used + len <= MAX_OCTETS);
         }
-        ((MAX_OCTETS - self.used) / len).min(MAX_SEGMENTS - self.count)
+        // One packet by itself may be longer than a train.
+        (MAX_OCTETS.saturating_sub(self.used) / len).min(MAX_SEGMENTS - self.count)
     }
 
     /// Whether what waits is but the rest of a super-packet that was too long for one train: it goes with the next
@@ -150,9 +151,9 @@ impl Outbox {
     }
 
     /// Send what waits.
-    pub fn flush(&mut self, exit: &Exit<'_>) {
+    pub fn flush(&mut self, exit: &Exit<'_>, patience: &mut Patience) {
         let Some(terms) = self.terms.take() else { return };
-        self.send(exit, &terms);
+        self.send(exit, &terms, patience);
         for span in self.spans.drain(..) {
             let (sa, lost) = (&span.sa, (span.count - span.sent) as u64);
             sa.state.used((span.octets + span.count * sa.outer_headers()) as u64, exit.now_ms);
@@ -169,13 +170,12 @@ impl Outbox {
     }
 
     /// Send, and note in each span how many of it went out.
-    fn send(&mut self, exit: &Exit<'_>, terms: &Terms) {
+    fn send(&mut self, exit: &Exit<'_>, terms: &Terms, patience: &mut Patience) {
         let (way, data) = (&terms.way, &self.data[..self.used]);
         let Some(socket) = exit.network.esp(&way.destination.ip(), terms.udp, exit.worker) else { return };
         if socket.set_dont_fragment(terms.dont_fragment).is_err() {
             return;
         }
-        let mut patience = Patience(FULL_TRIES);
         let may_segment = |span: &Span| span.sa.path.may_segment(self.stride, exit.now_ms);
         let train = self.count > 1 && terms.udp && self.spans.iter().all(may_segment);
         if train {
@@ -231,9 +231,15 @@ fn owner(spans: &[Span], index: usize) -> Option<&Sa> {
     found.map(|span| &*span.sa)
 }
 
-/// Waits a little for a full socket buffer, this many times for one batch: the packets behind it then wait in the
-/// interface's queue, as they would before a slow link.
-struct Patience(u32);
+/// Waits a little for a full socket buffer, this many times for all that leaves in one round: the packets behind it then
+/// wait in their interfaces' queues, as they would before a slow link, and the other direction is not held up for long.
+pub struct Patience(u32);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(FULL_TRIES)
+    }
+}
 
 impl Patience {
     fn send<T>(&mut self, mut send: impl FnMut() -> io::Result<T>) -> io::Result<T> {

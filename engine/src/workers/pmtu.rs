@@ -23,27 +23,24 @@ const RATE: u64 = 100;
 
 /// Empty a socket's error queue.  Only who quotes an SPI of an outbound SA with `tunneldf` is believed.
 pub fn take_errors(shared: &Shared, counters: &Shard, socket: &Socket) {
-    errors::drain(socket, |error| {
-        let quoted = error.spi.and_then(|spi| shared.table.outbound().find(spi, error.destination));
-        match quoted {
-            Some(Ok(sa)) => learn(shared, counters, &sa, &error),
-            _ if error.local => (), // told to the sender itself
-            _ => counters.add(Counter::PmtuIgnored, 1),
-        }
-    });
+    errors::drain(socket, |error| take_error(shared, counters, &error));
+}
+
+fn take_error(shared: &Shared, counters: &Shard, error: &TooBig) {
+    let quoted = error.spi.and_then(|spi| shared.table.outbound().find(spi, error.destination));
+    match quoted {
+        Some(Ok(sa)) => learn(shared, counters, &sa, error),
+        _ if error.local => (), // told to the sender itself
+        _ => counters.add(Counter::PmtuIgnored, 1),
+    }
 }
 
 /// A packet of `sa` was too big for this host's own interface: ask its socket for the size.
 pub fn take_local_error(shared: &Shared, counters: &Shard, socket: &Socket, sa: &Sa) {
-    let mut local = None;
-    errors::drain(socket, |error| {
-        if error.local {
-            local = Some(error);
-        }
+    errors::drain(socket, |error| match error {
+        TooBig { local: true, destination, .. } if destination == sa.destination => learn(shared, counters, sa, &error),
+        _ => take_error(shared, counters, &error),
     });
-    if let Some(error) = local {
-        learn(shared, counters, sa, &error);
-    }
 }
 
 fn learn(shared: &Shared, counters: &Shard, sa: &Sa, error: &TooBig) {
