@@ -31,6 +31,7 @@ PEERS = {
 }  # fmt: skip
 FULL = [
     measures.TCP1,
+    measures.TCP1_CUBIC,
     measures.TCP4,
     measures.TCP1_1280,
     measures.TCP4_1280,

@@ -97,6 +97,7 @@ def facts() -> dict[str, str | int]:
         "cores": _CORES,
         "has": " ".join(flag for flag in wanted if flag in flags),
         "kernel": platform.release(),
+        "congestion_control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
     }
 
 

@@ -105,16 +105,18 @@ def _run(tunnel: Tunnel, *argv: str, seconds: float) -> str:
     return result.stdout
 
 
-def tcp(streams: int) -> Callable[[Tunnel, float], Sample]:
+def tcp(streams: int, congestion: str = "") -> Callable[[Tunnel, float], Sample]:
     """Octets a second that arrive over so many TCP streams; with processor seconds a gigabyte.
 
-    iperf3 knows whole seconds only: to it a half is 0, and 0 is for ever.
+    `congestion` is the control of TCP(7), by default the machine's: one that paces, as BBR does, has few packets under
+    way, and what a packet waits counts as much as the work that it is.  iperf3 knows whole seconds only: to it a half is 0, and 0 is for ever.
     """
 
     def take(tunnel: Tunnel, seconds: float) -> Sample:
         servers(tunnel)
         whole = str(max(1, round(seconds)))
         argv = ["iperf3", "-c", tunnel.address, "-p", str(IPERF_PORT), "-P", str(streams), "-t", whole, "-J"]
+        argv += ["-C", congestion] if congestion else []
         received: list[float] = []
 
         def run() -> float:
@@ -196,6 +198,7 @@ def first(tunnel: Tunnel, seconds: float) -> Sample:
 
 
 TCP1 = Measure("tcp-1-stream-mtu1420", "Mbit/s", 1420, tcp(1), 2.0)
+TCP1_CUBIC = Measure("tcp-1-stream-mtu1420-cubic", "Mbit/s", 1420, tcp(1, "cubic"), 2.0)
 TCP4 = Measure("tcp-4-streams-mtu1420", "Mbit/s", 1420, tcp(4), 2.0)
 TCP1_1280 = Measure("tcp-1-stream-mtu1280", "Mbit/s", 1280, tcp(1), 2.0)
 TCP4_1280 = Measure("tcp-4-streams-mtu1280", "Mbit/s", 1280, tcp(4), 2.0)
