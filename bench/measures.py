@@ -108,8 +108,9 @@ def _run(tunnel: Tunnel, *argv: str, seconds: float) -> str:
 def tcp(streams: int, congestion: str = "") -> Callable[[Tunnel, float], Sample]:
     """Octets a second that arrive over so many TCP streams; with processor seconds a gigabyte.
 
-    `congestion` is the control of TCP(7), by default the machine's: one that paces, as BBR does, has few packets under
-    way, and what a packet waits counts as much as the work that it is.  iperf3 knows whole seconds only: to it a half is 0, and 0 is for ever.
+    `congestion` is TCP's congestion control, by default the machine's: one that paces, as BBR does, has few packets
+    under way, and what a packet waits counts as much as the work that it is.  iperf3 knows whole seconds only: to it a
+    half is 0, and 0 is for ever.
     """
 
     def take(tunnel: Tunnel, seconds: float) -> Sample:
