@@ -53,6 +53,8 @@ def encode(chain: Chain, rng: Random | None = None) -> bytes:
 
 
 Change = Callable[[Random, Chain, Names], None]
+#: A payload, made up.
+Anything = Callable[[Random, Names], tuple[int, bytes]]
 
 
 def changed(rng: Random, chain: Chain, names: Names, changes: Sequence[Change]) -> Chain:
@@ -209,14 +211,33 @@ def swap(rng: Random, chain: Chain, _: Names) -> None:
         chain[one], chain[other] = chain[other], chain[one]
 
 
-def _add(rng: Random, chain: Chain, names: Names) -> None:
-    chain.insert(rng.randint(0, len(chain)), anything(rng, names))
+def adding(anything: Anything) -> Change:
+    """Give the change that puts one more payload somewhere."""
+
+    def add(rng: Random, chain: Chain, names: Names) -> None:
+        chain.insert(rng.randint(0, len(chain)), anything(rng, names))
+
+    return add
 
 
-def _retype(rng: Random, chain: Chain, _: Names) -> None:
-    if chain:
-        at = rng.randrange(len(chain))
-        chain[at] = rng.choice(TYPES[1:]), chain[at][1]
+def crowding(anything: Anything) -> Change:
+    """Give the change that says one more payload many times."""
+
+    def crowd(rng: Random, chain: Chain, names: Names) -> None:
+        chain.extend([anything(rng, names)] * rng.choice((2, 8, 64)))
+
+    return crowd
+
+
+def retyping(types: Sequence[int]) -> Change:
+    """Give the change that calls a payload another one of `types`."""
+
+    def retype(rng: Random, chain: Chain, _: Names) -> None:
+        if chain:
+            at = rng.randrange(len(chain))
+            chain[at] = rng.choice(types), chain[at][1]
+
+    return retype
 
 
 def _body(rng: Random, chain: Chain, names: Names) -> None:
@@ -234,20 +255,16 @@ def _body(rng: Random, chain: Chain, names: Names) -> None:
         chain[at] = type_, body
 
 
-def _many(rng: Random, chain: Chain, names: Names) -> None:
-    chain.extend([anything(rng, names)] * rng.choice((2, 8, 64)))
-
-
 _CHAIN_CHANGES: tuple[Change, ...] = (
     drop,
     double,
     swap,
-    _add,
-    _add,
-    _retype,
+    adding(anything),
+    adding(anything),
+    retyping(TYPES[1:]),
     _body,
     _body,
     _body,
     _body,
-    _many,
+    crowding(anything),
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from chains import Chain, Change, Names, changed, double, drop, swap
+from chains import Chain, Change, Names, adding, changed, crowding, double, drop, retyping, swap
 from octets import EDGES, mangle
 
 from secd.ike.wire.attributes import Attribute
@@ -210,16 +210,6 @@ def _transform(rng: Random, transform: Transform) -> Transform:
 # -- changes to a chain -----------------------------------------------------------------------------------
 
 
-def _add(rng: Random, chain: Chain, names: Names) -> None:
-    chain.insert(rng.randint(0, len(chain)), anything(rng, names))
-
-
-def _retype(rng: Random, chain: Chain, _: Names) -> None:
-    if chain:
-        at = rng.randrange(len(chain))
-        chain[at] = rng.choice(TYPES[1:]), chain[at][1]
-
-
 def _body(rng: Random, chain: Chain, names: Names) -> None:
     if not chain:
         return
@@ -243,10 +233,7 @@ def _replace(rng: Random, chain: Chain, names: Names) -> None:
             return
 
 
-def _many(rng: Random, chain: Chain, names: Names) -> None:
-    chain.extend([anything(rng, names)] * rng.choice((2, 8, 64)))
-
-
 _CHAIN_CHANGES: tuple[Change, ...] = (
-    drop, double, swap, _add, _add, _retype, _replace, _replace, _body, _body, _body, _many,
+    drop, double, swap, adding(anything), adding(anything), retyping(TYPES[1:]), _replace, _replace,
+    _body, _body, _body, crowding(anything),
 )  # fmt: skip

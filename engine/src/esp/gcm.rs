@@ -110,7 +110,7 @@ impl Transform for Gcm {
     }
 
     fn seal_run(&self, first: u64, stride: usize, packets: &mut [u8]) {
-        self.key.seal(&mut Sealing { gcm: self, sequence: first, packets: packets.chunks_mut(stride) });
+        self.key.seal(&mut Sealing { gcm: self, sequence: first, packets: packets.chunks_mut(stride.max(1)) });
     }
 
     fn open_run(&self, arena: &mut [u8], packets: &mut [Opening]) {
