@@ -25,7 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let (side, local, remote): (u32, IpAddr, IpAddr) = (side.parse()?, local.parse()?, remote.parse()?);
     let workers = workers.first().map_or(Ok(0), |n| n.parse())?;
-    let engine = Engine::new(workers, 500, 4500).map_err(text)?;
+    let latency = File::options().write(true).open("/dev/cpu_dma_latency").ok();
+    let engine = Engine::new(workers, 500, 4500, latency.as_ref().map(AsRawFd::as_raw_fd)).map_err(text)?;
     engine.open().map_err(text)?;
     let device = || File::options().read(true).write(true).open("/dev/net/tun");
     let files: Vec<_> = (0..engine.workers()).map(|_| device()).collect::<Result<_, _>>()?;

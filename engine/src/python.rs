@@ -31,9 +31,9 @@ struct Engine(engine::Engine);
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (workers = 0, *, ike_port = 500, natt_port = 4500))]
-    fn new(workers: usize, ike_port: u16, natt_port: u16) -> PyResult<Self> {
-        Ok(Self(engine::Engine::new(workers, ike_port, natt_port)?))
+    #[pyo3(signature = (workers = 0, *, ike_port = 500, natt_port = 4500, latency = None))]
+    fn new(workers: usize, ike_port: u16, natt_port: u16, latency: Option<i32>) -> PyResult<Self> {
+        Ok(Self(engine::Engine::new(workers, ike_port, natt_port, latency)?))
     }
 
     fn open(&self, py: Python<'_>) -> PyResult<()> {

@@ -41,8 +41,14 @@ EngineEvent = (
 class Engine:
     """Workers, sockets, SADB snapshot.  Every method may raise OSError (with errno) or ValueError (bad argument)."""
 
-    def __init__(self, workers: int = 0, *, ike_port: int = 500, natt_port: int = 4500) -> None:
-        """`workers` 0: one a core (16 at most).  Opens nothing."""
+    def __init__(
+        self, workers: int = 0, *, ike_port: int = 500, natt_port: int = 4500, latency: int | None = None
+    ) -> None:
+        """`workers` 0: one a core (16 at most).  Opens nothing.
+
+        `latency`: a descriptor of /dev/cpu_dma_latency, open for writing, of which a duplicate is kept.  With it idle
+        processors are kept awake while packets come thick and fast.
+        """
 
     def open(self) -> None:
         """Bind UDP `ike_port` and `natt_port` (IPv4 and IPv6) and raw protocol 50, start the workers.

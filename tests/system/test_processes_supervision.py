@@ -22,6 +22,7 @@ from secd.sadb.messages import SA, Begin, Commit, Done, Dump, Entry, FromServer,
 pytestmark = pytest.mark.root
 
 SECD = str(scripts_directory() / "secd")
+LATENCY = Path("/dev/cpu_dma_latency")
 SOCKETS = ("iked.sock", "sadb.sock", "secd.sock")
 
 
@@ -139,6 +140,16 @@ def test_iked_holds_no_descriptor_but_its_own(secd):
     held = kinds()
     assert held.count("socket:[N]") == 5  # family, seam, iked.sock, and asyncio's pair to wake itself
     assert set(held) == {"socket:[N]", "anon_inode:[eventpoll]", "pipe:[N]", "/dev/null"}
+
+
+@pytest.mark.skipif(not LATENCY.exists(), reason=f"this kernel has no {LATENCY}")
+@pytest.mark.parametrize("options", [(), ("--powersave",)])
+def test_with_powersave_the_data_plane_cannot_keep_processors_awake(host, options, monkeypatch):
+    monkeypatch.setenv("SECD_RUNDIR", str(host.path("/run/secd")))
+    daemon = start(host, *options)
+    held = {os.path.realpath(fd) for fd in Path(f"/proc/{pids()['sadb']}/fd").iterdir()}
+    daemon.stop(grace=10)
+    assert (str(LATENCY) in held) == (not options)
 
 
 def test_the_sandbox_refuses_sockets_files_programs_and_rights():

@@ -47,7 +47,7 @@ fn carry(from: &Tun, to: &Tun) -> std::io::Result<()> {
     let mut ready = Ready::new();
     let mut buffer = vec![0; vnet::LEN + 65_536];
     loop {
-        epoll.wait(&mut ready)?;
+        epoll.wait(&mut ready, None)?;
         while let Ok(len) = from.read(&mut buffer) {
             let _ = to.write(&[IoSlice::new(&buffer[..len])]);
         }

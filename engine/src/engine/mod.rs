@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::events::Event;
-use crate::io::Failure;
+use crate::io::latency::Latency;
+use crate::io::{self, Failure};
 use crate::sadb::interface::{Interface, NO_SLOT};
 use crate::sadb::registry::Registry;
 use crate::workers::mailbox::{Command, Mailbox};
@@ -75,7 +76,7 @@ struct Running {
 }
 
 impl Engine {
-    pub fn new(workers: usize, ike_port: u16, natt_port: u16) -> Result<Self> {
+    pub fn new(workers: usize, ike_port: u16, natt_port: u16, latency: Option<RawFd>) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if workers == 0 { cores.min(MAX_WORKERS) } else { workers };
         if workers > MAX_WORKERS {
@@ -84,7 +85,8 @@ impl Engine {
         if ike_port == 0 || natt_port == 0 || ike_port == natt_port {
             return value(format!("ike_port and natt_port must be two ports, not {ike_port} and {natt_port}"));
         }
-        let shared = Arc::new(Shared::new(workers)?);
+        let latency = latency.map(|fd| Latency::new(io::borrow(fd)?)).transpose()?;
+        let shared = Arc::new(Shared::new(workers, latency)?);
         let inner = Inner { registry: Registry::new(shared.table.clone()), running: None, slots: Vec::new() };
         Ok(Self { shared, ike_port, natt_port, inner: Mutex::new(inner) })
     }

@@ -54,9 +54,9 @@ impl Epoll {
         unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) };
     }
 
-    /// Wait until something is ready, for ever if it must be.
-    pub fn wait(&self, ready: &mut Ready) -> io::Result<()> {
-        self.get(ready, -1)
+    /// Wait until something is ready, for `limit_ms` milliseconds at most, or for ever.
+    pub fn wait(&self, ready: &mut Ready, limit_ms: Option<u64>) -> io::Result<()> {
+        self.get(ready, limit_ms.map_or(-1, |limit| limit.try_into().unwrap_or(libc::c_int::MAX)))
     }
 
     /// Take what is ready, if anything is.

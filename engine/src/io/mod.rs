@@ -3,6 +3,7 @@
 pub mod address;
 pub mod epoll;
 pub mod errors;
+pub mod latency;
 pub mod receive;
 pub mod send;
 pub mod socket;

@@ -7,6 +7,7 @@ pub mod network;
 pub mod outbound;
 pub mod outbox;
 pub mod pmtu;
+pub mod vigil;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,12 +18,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::counters::{Counter, Counters, Shard};
 use crate::events::{Event, Events};
 use crate::io::epoll::{self, Epoll, Ready};
+use crate::io::latency::Latency;
 use crate::sadb::table::Table;
 use inbound::Inbound;
 use mailbox::{Command, Mailbox, Queue};
 use network::{Network, Port};
 use outbound::Outbound;
 use outbox::Exit;
+use vigil::{Vigil, Watch};
 
 /// What workers and the control side have in common.
 pub struct Shared {
@@ -30,17 +33,19 @@ pub struct Shared {
     pub events: Events,
     pub counters: Counters,
     pub workers: usize,
+    pub vigil: Vigil,
     started: Instant,
     started_epoch: f64,
 }
 
 impl Shared {
-    pub fn new(workers: usize) -> io::Result<Self> {
+    pub fn new(workers: usize, latency: Option<Latency>) -> io::Result<Self> {
         Ok(Self {
             table: Arc::default(),
             events: Events::new()?,
             counters: Counters::new(workers),
             workers,
+            vigil: Vigil::new(latency),
             started: Instant::now(),
             started_epoch: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
         })
@@ -71,6 +76,7 @@ struct Worker {
     network: Arc<Network>,
     mailbox: Arc<Mailbox>,
     epoll: Epoll,
+    watch: Watch,
     queues: Vec<Option<Queue>>,
     outbound: Outbound,
     inbound: Inbound,
@@ -96,7 +102,8 @@ pub fn start(
         }
     }
     let (outbound, inbound) = (Outbound::new(shared.workers), Inbound::new());
-    let mut worker = Worker { index, shared, network, mailbox, epoll, queues: Vec::new(), outbound, inbound };
+    let (queues, watch) = (Vec::new(), Watch::default());
+    let mut worker = Worker { index, shared, network, mailbox, epoll, watch, queues, outbound, inbound };
     std::thread::Builder::new().name(format!("esp{index}")).spawn(move || {
         let shared = worker.shared.clone();
         let ended = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
@@ -123,7 +130,8 @@ impl Worker {
         let mut ready = Ready::new();
         loop {
             if ready.is_empty() || self.inbound.is_bulk() || self.outbound.is_bulk() {
-                self.epoll.wait(&mut ready)?;
+                let limit = self.watch.wait(&self.shared.vigil, self.shared.now_ms());
+                self.epoll.wait(&mut ready, limit)?;
             } else {
                 // With small packets most of the cost is in being put to sleep and woken, and in batches of one.  Whoever
                 // else wants this processor has it first, and what comes meanwhile is one batch.
@@ -143,6 +151,7 @@ impl Worker {
                     _ => {
                         self.send(); // an interface that goes, or all of them, has its packets sent before
                         if self.obey() {
+                            self.watch.end(&self.shared.vigil);
                             return Ok(());
                         }
                     }

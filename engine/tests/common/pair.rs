@@ -27,7 +27,7 @@ pub fn name(side: usize, tunnel: usize) -> String {
 
 /// One end of so many tunnels.
 pub fn engine(side: usize, tunnels: usize) -> Engine {
-    let engine = Engine::new(2, 500 + side as u16, PORTS[side]).unwrap();
+    let engine = Engine::new(2, 500 + side as u16, PORTS[side], None).unwrap();
     engine.open().unwrap();
     let device = || File::options().read(true).write(true).open("/dev/net/tun").unwrap();
     for tunnel in 0..tunnels {

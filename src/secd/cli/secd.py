@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         ike_port=arguments.ike_port,
         natt_port=arguments.natt_port,
         workers=arguments.workers,
+        powersave=arguments.powersave,
         patience=arguments.patience,
     )
     if options.boot and not options.etc.is_dir():
@@ -90,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         "--patience", type=_seconds, default=30.0, metavar="N",
         help="seconds without a sign of life after which iked is killed and started again (default 30; 0: never)",
     )  # fmt: skip
+    parser.add_argument(
+        "--powersave", action="store_true", help="let idle processors sleep, whatever it costs packets in time"
+    )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="packet threads (default: one a core)")
     return parser
 

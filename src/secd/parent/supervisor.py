@@ -56,6 +56,7 @@ class Options(msgspec.Struct, frozen=True):
     ike_port: int = 500
     natt_port: int = 4500
     workers: int = 0
+    powersave: bool = False
     patience: float = 30.0  # seconds that a child may be silent; 0: for ever
 
 
@@ -132,6 +133,7 @@ class Supervisor:
         arguments = [
             "secd.sec", "--listen", str(listener), *self._become("_secd"), "--ike-port", str(options.ike_port),
             "--natt-port", str(options.natt_port), "--workers", str(options.workers),
+            *(["--powersave"] if options.powersave else []),
         ]  # fmt: skip
         self._sadb = Child(
             "sadb", arguments, [listener], SadbToParent,

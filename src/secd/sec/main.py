@@ -1,16 +1,18 @@
 """The data plane process, `secd: sadb`: started by the parent, with what it needs in inherited descriptors.
 
 python -I -m secd.sec --family FD --listen FD --user UID --group GID [--ike-port N] [--natt-port N] [--workers N]
+    [--powersave]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from secd._engine import Engine
@@ -22,6 +24,8 @@ from secd.sec.family import Family
 from secd.sec.service import Service
 from secd.sec.underlay import Underlay
 
+#: The kernel's PM QoS: how many microseconds an idle processor may take to wake up.
+LATENCY = "/dev/cpu_dma_latency"
 #: Seconds to wait for the parent's list of interfaces.
 _START_TIMEOUT = 10.0
 
@@ -48,7 +52,12 @@ class Process:
             self._loop.add_signal_handler(number, self._end, 0, "told to stop by a signal")
         self._netlink, routing = Netlink(), Netlink()
         self._monitor = Monitor(frozenset({self._netlink.port, routing.port}))
-        self._engine = Engine(options.workers, ike_port=options.ike_port, natt_port=options.natt_port)
+        latency = None if options.powersave else _open_latency(self._family.log)
+        self._engine = Engine(
+            options.workers, ike_port=options.ike_port, natt_port=options.natt_port, latency=latency
+        )
+        if latency is not None:
+            os.close(latency)
         self._service = Service(self._engine, self._netlink, self._family, lambda message: self._end(1, message))
         ports = (options.ike_port, options.natt_port)
         self._underlay = Underlay(
@@ -138,6 +147,15 @@ class Process:
             self._known.set_result(())
 
 
+def _open_latency(log: Callable[[str, str], None]) -> int | None:
+    """Open what asks the kernel to keep idle processors awake; without it (in a container, say) packets take longer."""
+    try:
+        return os.open(LATENCY, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        log("debug", f"idle processors sleep between two packets: {LATENCY}: {error.strerror}")
+        return None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the process."""
     parser = argparse.ArgumentParser(prog="secd: sadb", description="The data plane of secd; started by secd.")
@@ -148,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ike-port", type=int, default=500)
     parser.add_argument("--natt-port", type=int, default=4500)
     parser.add_argument("--workers", type=int, default=0, help="0: one a core")
+    parser.add_argument("--powersave", action="store_true", help="let idle processors sleep while packets come")
     options = parser.parse_args(arguments)
     show_as("secd: sadb")
 
