@@ -36,7 +36,7 @@ counters! {
     Keepalives "keepalives" "NAT keepalives received."
     IkeReceived "ike_received" "IKE datagrams received."
     IkeSent "ike_sent" "IKE datagrams sent."
-    Handover "other_worker" "ESP packets whose SA is steered to another worker."
+    Handover "other_worker" "ESP packets in UDP whose SA is steered to another worker."
     PmtuLowered "pmtu_lowered" "Answers `too big` from outside that lowered an SA's path MTU."
     PmtuIgnored "pmtu_ignored" "Answers `too big` that named no SPI of ours, or a size below the floor."
     PmtuRelayed "pmtu_relayed" "ICMP `too big` sent into a tunnel."

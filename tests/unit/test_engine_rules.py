@@ -259,6 +259,27 @@ def test_workers_share_queues_where_there_are_fewer() -> None:
         pair.close()
 
 
+@pytest.mark.parametrize("workers", [1, 3, 4])
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_protocol_50_is_sent_by_every_worker_and_taken_in_once(workers: int, ipv6: bool) -> None:
+    pair = Pair(workers)
+    try:
+        pair.attach()
+        for spi in range(0x1000, 0x1008, 2):  # each way steered to another receiver
+            pair.add_sas(spi=spi, ipv6=ipv6, udpencap=None)
+            sink = pair.b.socket(socket.SOCK_DGRAM, port=9)
+            for port in range(20_000, 20_016):  # flows, for the queues of all workers
+                source = pair.a.socket(socket.SOCK_DGRAM, port=port)
+                source.sendto(b"once", ("169.254.1.2", 9))
+                source.close()
+            for _ in range(16):
+                assert sink.recv(16) == b"once"
+            sink.close()
+        assert not pair.b.drops().keys() & {"drop_replay", "drop_unknown_spi"}  # none had two copies
+    finally:
+        pair.close()
+
+
 def test_more_queues_than_workers_are_refused(pair: Pair) -> None:
     with pytest.raises(ValueError, match="3 descriptors for 2 workers"):
         pair.a.attach("sec1", queues=3)

@@ -36,6 +36,13 @@ impl Family {
             Self::V6 => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
         }
     }
+
+    fn loopback(self) -> SocketAddr {
+        match self {
+            Self::V4 => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0),
+            Self::V6 => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0),
+        }
+    }
 }
 
 pub struct Socket {
@@ -123,8 +130,8 @@ impl Socket {
         Ok(())
     }
 
-    fn bind(&self, port: u16) -> io::Result<()> {
-        let (address, len) = Address::new(self.family.wildcard(port));
+    fn bind(&self, address: SocketAddr) -> io::Result<()> {
+        let (address, len) = Address::new(address);
         // SAFETY: address and length belong together.
         check(unsafe { libc::bind(self.fd(), (&raw const address).cast(), len) }).map(drop)
     }
@@ -133,7 +140,7 @@ impl Socket {
 /// A UDP socket that has its port to itself.
 pub fn udp(family: Family, port: u16) -> Result<Socket, Failure> {
     let socket = Socket::new(family, libc::SOCK_DGRAM, 0)?;
-    socket.bind(port).map_err(|error| explain(error, port))?;
+    socket.bind(family.wildcard(port)).map_err(|error| explain(error, port))?;
     Ok(socket)
 }
 
@@ -148,7 +155,7 @@ pub fn group(family: Family, port: u16, workers: usize) -> Result<(Vec<Socket>, 
         set_option(socket.fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
         // An old kernel without UDP_GRO gives every datagram by itself.
         let _ = set_option(socket.fd(), libc::SOL_UDP, UDP_GRO, 1);
-        socket.bind(port).map_err(|error| explain(error, port))?;
+        socket.bind(family.wildcard(port)).map_err(|error| explain(error, port))?;
         sockets.push(socket);
     }
     steer::group(sockets[0].fd(), workers)?;
@@ -156,12 +163,24 @@ pub fn group(family: Family, port: u16, workers: usize) -> Result<(Vec<Socket>, 
     Ok((sockets, sender))
 }
 
-/// A raw socket of protocol 50 for each worker.
+/// A raw socket of protocol 50 for each worker; the first half of them receives.
+///
+/// The kernel copies each packet's head for every socket that could have it, before the socket's filter decides.
 pub fn raw(family: Family, workers: usize) -> io::Result<Vec<Socket>> {
+    let receivers = workers.div_ceil(2);
     (0..workers)
         .map(|worker| {
             let socket = Socket::new(family, libc::SOCK_RAW, libc::IPPROTO_ESP)?;
-            steer::raw(socket.fd(), family == Family::V6, worker, workers)?;
+            if worker < receivers {
+                steer::raw(socket.fd(), family == Family::V6, worker, receivers)?;
+            } else {
+                // No packet comes there; where one is sent from, it says itself.
+                match family {
+                    Family::V4 => set_option(socket.fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1)?,
+                    Family::V6 => set_option(socket.fd(), libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?,
+                }
+                socket.bind(family.loopback())?;
+            }
             Ok(socket)
         })
         .collect()

@@ -216,7 +216,7 @@ impl Inbound {
         if sa.state.is_dead() {
             return Err(Counter::HardLifetime);
         }
-        if steer::worker_of(sa.spi, context.shared.workers) != context.worker {
+        if sa.encap.is_some() && steer::worker_of(sa.spi, context.shared.workers) != context.worker {
             context.counters.add(Counter::Handover, packets);
         }
         Ok(slot)

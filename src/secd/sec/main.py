@@ -53,9 +53,7 @@ class Process:
         self._netlink, routing = Netlink(), Netlink()
         self._monitor = Monitor(frozenset({self._netlink.port, routing.port}))
         latency = None if options.powersave else _open_latency(self._family.log)
-        self._engine = Engine(
-            options.workers, ike_port=options.ike_port, natt_port=options.natt_port, latency=latency
-        )
+        self._engine = Engine(options.workers, ike_port=options.ike_port, natt_port=options.natt_port, latency=latency)
         if latency is not None:
             os.close(latency)
         self._service = Service(self._engine, self._netlink, self._family, lambda message: self._end(1, message))
