@@ -1,13 +1,14 @@
 """What many interfaces cost: `python -m bench.many [COUNT ...]`, by default 1 10 100 1000 5000.
 
 For each COUNT two hosts with secd get that many secN by the seam, each with an SA each way, and beside them two hosts
-with one.  Said are seconds to make and remove them, memory and idle processor time, and what small packets do that go
-round over one, ten and all of them, as ratios to the hosts with one, sample by sample and with as many under way there.
+with one.  Said are seconds to make and remove them, memory and idle processor time, and what traffic does over one, ten
+and all of them, as ratios to the hosts with one, sample by sample and with as much under way there.
 
-There are three loads.  With one packet under way nothing can be batched anywhere: what its ratio lacks is what bigger
-tables and colder caches cost.  With 48 under way, however many the interfaces, what is one train over one interface
-is spread over many: its ratio has the loss of batches too.  With 16 under way for each interface the load grows with
-them, as that of users does.
+Bulk is TCP, a connection over each interface (ten at least): the octets that arrive.  The others are round trips of
+small packets, which go over the interfaces in turn.  With one packet under way nothing can be batched anywhere: what
+its ratio lacks is what bigger tables and colder caches cost.  With 48 under way, however many the interfaces, what is
+one train over one interface is spread over many: its ratio has the loss of batches too.  With 16 under way for each
+interface the load grows with them, as that of users does.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from rich.table import Table
 from bench import tools, tunnels
 from bench.machine import Watch, commit, facts
 from bench.measures import MIRROR_PORT
-from secd.lab.commands import run
+from secd.lab.commands import LabError, environment, run
 from secd.lab.namespaces import Host, Lab
 from secd.lab.processes import Daemon
 from secd.lab.secd import Secd
@@ -39,8 +42,11 @@ COUNTS = (1, 10, 100, 1000, 5000)
 _WINDOW = 64
 _IDLE = 3.0
 #: Packets under way: so many, and so many more for each interface, but no more than fit into the queue of one.
+_BULK = "bulk"
 _LOADS = {"1": (1, 0), "48": (48, 0), "16 each": (0, 16)}
 _MOST = 4800
+#: Where octets of TCP are counted, connections over one or few interfaces, and seconds until they are in swing.
+_DRAIN_PORT, _CONNECTIONS, _SWING = 5204, 10, 0.3
 #: Share of the machine that others may have.
 _FOREIGN = 0.15
 #: Octets between one tunnel's addresses and the next one's.
@@ -163,27 +169,88 @@ def round_trips(side: Side, over: int, outstanding: int, seconds: float) -> floa
     return float(said["returned"]) / float(said["seconds"])
 
 
+class Drain:
+    """Counts at one host what comes by TCP."""
+
+    def __init__(self, lab: Lab, host: Host) -> None:
+        """Start it."""
+        self._process = subprocess.Popen(host.argv(*tools.load("drain", str(_DRAIN_PORT))), stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, text=True, env=environment())  # fmt: skip
+        lab.on_exit(self._process)
+        self._line()
+
+    def _line(self) -> str:
+        return self._process.stdout.readline() if self._process.stdout else ""
+
+    def octets(self) -> int:
+        """Give how many have come so far."""
+        if self._process.stdin:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        return int(self._line())
+
+
+def bulk(side: Side, drain: Drain, over: int, connections: int, seconds: float) -> float:
+    """Give the octets a second that arrive when as many as possible are sent over the first `over` tunnels."""
+    argv = tools.load("streams", f"{addresses(0)[1]}:{_DRAIN_PORT}", str(connections), str(over), str(_STEP))
+    with subprocess.Popen(side.host.argv(*argv), stdout=subprocess.PIPE, text=True, env=environment()) as sender:
+        try:
+            if not sender.stdout or sender.stdout.readline() != "ready\n":
+                raise LabError(f"{argv[0]} could not connect")
+            time.sleep(_SWING)
+            began, before = time.monotonic(), drain.octets()
+            time.sleep(seconds)
+            return (drain.octets() - before) / (time.monotonic() - began)
+        finally:
+            sender.kill()
+
+
+def compare(pair: tuple[Callable[[], float], Callable[[], float]], rounds: int, watch: Watch) -> dict[str, Any]:
+    """Give the ratio of the second to the first, sample by sample."""
+    ratios, foreign = [], 0.0
+    for take in pair:
+        take()
+    for _ in range(rounds):
+        watch.start()
+        base = pair[0]()
+        ratios.append(pair[1]() / base)
+        foreign = max(foreign, watch.stop().foreign)
+    return {"ratio": round(statistics.median(ratios), 2), "range": [round(min(ratios), 2), round(max(ratios), 2)],
+            "foreign_cpu": round(foreign, 2)}  # fmt: skip
+
+
 def measure(count: int, rounds: int, seconds: float) -> dict[str, Any]:
     """Make `count` tunnels, send over them, remove them; say all of it."""
     with Lab() as lab:
         one, _ = make(lab, "one", 1)
         many, said = make(lab, "many", count)
+        drains = Drain(lab, one[1].host), Drain(lab, many[1].host)
         watch = Watch(host_pid for side in (*one, *many) for host_pid in side.host.pids())
         said["ratios"] = []
         for over in sorted({1, min(10, count), count}):
+            connections = max(_CONNECTIONS, over)
+            taken = compare(
+                (
+                    partial(bulk, one[0], drains[0], 1, connections, seconds),
+                    partial(bulk, many[0], drains[1], over, connections, seconds),
+                ),
+                rounds,
+                watch,
+            )
+            said["ratios"].append({"over": over, "load": _BULK, **taken})
             for load, (fixed, each) in _LOADS.items():
                 if over == 1 and each:
                     continue  # no other load than over one of one
-                outstanding, ratios, foreign = min(fixed + each * over, _MOST), [], 0.0
-                round_trips(many[0], over, outstanding, 0.2)
-                for _ in range(rounds):
-                    watch.start()
-                    base = round_trips(one[0], 1, outstanding, seconds)
-                    ratios.append(round_trips(many[0], over, outstanding, seconds) / base)
-                    foreign = max(foreign, watch.stop().foreign)
-                said["ratios"].append({"over": over, "load": load, "ratio": round(statistics.median(ratios), 2),
-                                       "range": [round(value, 2) for value in (min(ratios), max(ratios))],
-                                       "foreign_cpu": round(foreign, 2)})  # fmt: skip
+                outstanding = min(fixed + each * over, _MOST)
+                taken = compare(
+                    (
+                        partial(round_trips, one[0], 1, outstanding, seconds),
+                        partial(round_trips, many[0], over, outstanding, seconds),
+                    ),
+                    rounds,
+                    watch,
+                )
+                said["ratios"].append({"over": over, "load": load, **taken})
         for side in many:
             seconds_taken = side.ask_all(m.InterfaceDestroy(1, f"sec{number}") for number in range(count))
             said["remove_seconds"] = round(seconds_taken, 2)
@@ -194,7 +261,7 @@ def measure(count: int, rounds: int, seconds: float) -> dict[str, Any]:
 def table(readings: list[dict[str, Any]]) -> Table:
     """Show it to a person; a ratio whose samples had 15 % of the machine taken by others has a star."""
     made = Table(title="what many interfaces cost; round trips over them as ratio to a host with one [range]")
-    for column in ("interfaces", "make s", "set up s", "SAs s", "remove s", "idle", "KiB each", "over",
+    for column in ("interfaces", "make s", "set up s", "SAs s", "remove s", "idle", "KiB each", "over", "bulk",
                    *(f"{load} under way" for load in _LOADS)):  # fmt: skip
         made.add_column(column, justify="right")
     for reading in readings:
@@ -204,7 +271,7 @@ def table(readings: list[dict[str, Any]]) -> Table:
         numbers.append(f"{sum(each[name] for name in ('parent', 'sadb', 'iked')):.1f}+{each['kernel_and_all_of_both']}")
         overs = sorted({ratio["over"] for ratio in reading["ratios"]})
         said = {(ratio["over"], ratio["load"]): _ratio(ratio) for ratio in reading["ratios"]}
-        columns = ("\n".join(said.get((over, load), "") for over in overs) for load in _LOADS)
+        columns = ("\n".join(said.get((over, load), "") for over in overs) for load in (_BULK, *_LOADS))
         made.add_row(*numbers, "\n".join(map(str, overs)), *columns)
     return made
 

@@ -39,7 +39,7 @@ impl Bench {
     fn new() -> Self {
         ip("link set lo up");
         Self {
-            shared: Shared::new(2).unwrap(),
+            shared: Shared::new(2, None).unwrap(),
             network: Network::open(2, 500, PORTS[0]).unwrap(),
             outbox: Outbox::new(),
             peer: socket::group(Family::V4, PORTS[1], 1).unwrap().0.remove(0),

@@ -6,12 +6,15 @@
 //!     load mirror PORT                                       send everything back
 //!     load echo ADDRESS:PORT OCTETS OUTSTANDING SECONDS      keep that many on the way and count what returns
 //!             ... ADDRESSES STEP                             in turn to that many addresses so far apart
+//!     load drain PORT                                        count the octets of TCP until standard input ends
+//!     load streams ADDRESS:PORT CONNECTIONS ADDRESSES STEP   send over so many connections, in turn to those addresses
 //!     load first ADDRESS:PORT SECONDS                        knock until a mirror answers; prints CLOCK_MONOTONIC then
 //!
 //! Results go to standard output, as JSON.
 
 mod datagrams;
 mod forward;
+mod streams;
 
 use std::error::Error;
 use std::io::Read;
@@ -39,12 +42,16 @@ fn main() -> Outcome {
             let batch = Batch::spread(to, octets.parse()?, addresses.parse()?, step.parse()?)?;
             echo(batch, outstanding.parse()?, seconds.parse()?)
         }
+        ["drain", port] => drain(port.parse()?),
+        ["streams", to, connections, addresses, step] => {
+            streams::send(to, connections.parse()?, addresses.parse()?, step.parse()?)
+        }
         ["first", to, seconds] => first(to, seconds.parse()?),
-        _ => Err("usage: load forward|sink|flood|mirror|echo|first ..., see the head of main.rs".into()),
+        _ => Err("usage: load forward|sink|flood|mirror|echo|drain|streams|first ..., see the head of main.rs".into()),
     }
 }
 
-/// Count what arrives; each line on standard input asks for the count so far.
+/// Count datagrams.
 fn sink(port: u16) -> Outcome {
     let mut batch = Batch::bound(port)?;
     let count = Arc::new(AtomicU64::new(0));
@@ -57,6 +64,17 @@ fn sink(port: u16) -> Outcome {
             };
         }
     });
+    answer(&count)
+}
+
+fn drain(port: u16) -> Outcome {
+    let count = Arc::new(AtomicU64::new(0));
+    streams::drain(port, &count)?;
+    answer(&count)
+}
+
+/// Each line on standard input asks for the count so far.
+fn answer(count: &AtomicU64) -> Outcome {
     println!("ready");
     let mut octet = [0];
     while std::io::stdin().read(&mut octet)? > 0 {
