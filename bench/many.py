@@ -45,8 +45,9 @@ _IDLE = 3.0
 _BULK = "bulk"
 _LOADS = {"1": (1, 0), "48": (48, 0), "16 each": (0, 16)}
 _MOST = 4800
-#: Where octets of TCP are counted, connections over one or few interfaces, and seconds until they are in swing.
-_DRAIN_PORT, _CONNECTIONS, _SWING = 5204, 10, 0.3
+#: Where octets of TCP are counted, connections over one or few interfaces, and seconds until they are in swing: some,
+#: and more for each connection, which begin slowly.
+_DRAIN_PORT, _CONNECTIONS, _SWING, _SWING_EACH = 5204, 10, 0.3, 0.001
 #: Share of the machine that others may have.
 _FOREIGN = 0.15
 #: Octets between one tunnel's addresses and the next one's.
@@ -197,7 +198,7 @@ def bulk(side: Side, drain: Drain, over: int, connections: int, seconds: float) 
         try:
             if not sender.stdout or sender.stdout.readline() != "ready\n":
                 raise LabError(f"{argv[0]} could not connect")
-            time.sleep(_SWING)
+            time.sleep(_SWING + _SWING_EACH * connections)
             began, before = time.monotonic(), drain.octets()
             time.sleep(seconds)
             return (drain.octets() - before) / (time.monotonic() - began)

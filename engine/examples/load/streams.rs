@@ -49,6 +49,14 @@ fn receive(listener: &TcpListener, count: &AtomicU64) -> io::Result<()> {
     }
 }
 
+/// Thousands of connections that end would have the port numbers to themselves for a minute.
+fn end_at_once(stream: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let len = size_of::<libc::linger>() as libc::socklen_t;
+    // SAFETY: pointer and length describe `linger`.
+    unsafe { libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), len) };
+}
+
 /// Make `connections` to `addresses` addresses in turn, `step` apart, say "ready", and send over all of them for ever.
 pub fn send(to: &str, connections: usize, addresses: u32, step: u32) -> Outcome {
     const WRITE: u32 = libc::EPOLLOUT as u32;
@@ -57,6 +65,7 @@ pub fn send(to: &str, connections: usize, addresses: u32, step: u32) -> Outcome 
     for (i, address) in (0..addresses.max(1)).cycle().take(connections).enumerate() {
         let ip = Ipv4Addr::from_bits(first.ip().to_bits().wrapping_add(address * step));
         let stream = TcpStream::connect((ip, first.port()))?;
+        end_at_once(&stream);
         stream.set_nonblocking(true)?;
         epoll.add(stream.as_raw_fd(), WRITE, i as u64)?;
         streams.push(stream);
