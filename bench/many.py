@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -41,8 +42,8 @@ COUNTS = (1, 10, 100, 1000, 5000)
 #: Requests under way at a time.
 _WINDOW = 64
 _IDLE = 3.0
-#: Packets under way: so many, and so many more for each interface, but no more than fit into the queue of one.
 _BULK = "bulk"
+#: Packets under way: so many, and so many more for each interface, but no more than fit into the queue of one.
 _LOADS = {"1": (1, 0), "48": (48, 0), "16 each": (0, 16)}
 _MOST = 4800
 #: Where octets of TCP are counted, connections over one or few interfaces, and seconds until they are in swing: some,
@@ -201,7 +202,10 @@ def bulk(side: Side, drain: Drain, over: int, connections: int, seconds: float) 
             time.sleep(_SWING + _SWING_EACH * connections)
             began, before = time.monotonic(), drain.octets()
             time.sleep(seconds)
-            return (drain.octets() - before) / (time.monotonic() - began)
+            rate = (drain.octets() - before) / (time.monotonic() - began)
+            if sender.poll() is not None:
+                raise LabError(f"{argv[0]} has ended: what it could not do is above")
+            return rate
         finally:
             sender.kill()
 
@@ -261,7 +265,9 @@ def measure(count: int, rounds: int, seconds: float) -> dict[str, Any]:
 
 def table(readings: list[dict[str, Any]]) -> Table:
     """Show it to a person; a ratio whose samples had 15 % of the machine taken by others has a star."""
-    made = Table(title="what many interfaces cost; round trips over them as ratio to a host with one [range]")
+    made = Table(
+        title="what many interfaces cost; octets (bulk) and round trips over them as ratio to a host with one [range]"
+    )
     for column in ("interfaces", "make s", "set up s", "SAs s", "remove s", "idle", "KiB each", "over", "bulk",
                    *(f"{load} under way" for load in _LOADS)):  # fmt: skip
         made.add_column(column, justify="right")
@@ -290,6 +296,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.4)
     options = parser.parse_args()
     tools.prepare()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # thousands of connections
     console, readings = Console(width=None if sys.stdout.isatty() else 160), []
     for count in options.counts:
         readings.append(measure(count, options.rounds, options.seconds))

@@ -31,15 +31,18 @@ fn awake(microseconds: i32) -> bool {
     microseconds != ANY
 }
 
-/// Waits that take `each` milliseconds, from `begin` to `end`; the limit of the last.
-fn waits(watch: &mut Watch, vigil: &Vigil, begin: u64, end: u64, each: usize) -> Option<u64> {
-    (begin..end).step_by(each).fold(None, |_, now| watch.wait(vigil, now))
+/// A round of small packets and a wait every `each` milliseconds, from `begin` to `end`; the limit of the last.
+fn rounds(watch: &mut Watch, vigil: &Vigil, begin: u64, end: u64, each: usize) -> Option<u64> {
+    (begin..end).step_by(each).fold(None, |_, now| {
+        watch.note();
+        watch.wait(vigil, now)
+    })
 }
 
 #[test]
 fn packets_that_come_thick_and_fast_keep_processors_awake_until_they_end() {
     let ((mut kernel, vigil), mut watch) = (Kernel::with_vigil(), Watch::default());
-    let limit = waits(&mut watch, &vigil, 1_000, 2_000, 4);
+    let limit = rounds(&mut watch, &vigil, 1_000, 2_000, 4);
     assert_eq!(kernel.asked(), [true]);
     let limit = limit.unwrap(); // the worker wakes by itself, to see that nothing has come
     assert_eq!(watch.wait(&vigil, 2_000 + limit), None);
@@ -52,7 +55,7 @@ fn packets_that_come_thick_and_fast_keep_processors_awake_until_they_end() {
 fn a_call_a_bfd_session_and_a_ping_by_hand_let_them_sleep() {
     for each in [10, 20, 50, 1_000] {
         let ((mut kernel, vigil), mut watch) = (Kernel::with_vigil(), Watch::default());
-        assert_eq!(waits(&mut watch, &vigil, 0, 20_000, each), None);
+        assert_eq!(rounds(&mut watch, &vigil, 0, 20_000, each), None);
         assert!(kernel.asked().is_empty(), "a packet in {each} ms");
     }
 }
@@ -60,16 +63,44 @@ fn a_call_a_bfd_session_and_a_ping_by_hand_let_them_sleep() {
 #[test]
 fn a_burst_long_ago_does_not_count() {
     let ((mut kernel, vigil), mut watch) = (Kernel::with_vigil(), Watch::default());
-    waits(&mut watch, &vigil, 1_000, 1_020, 1);
+    rounds(&mut watch, &vigil, 1_000, 1_020, 1);
     assert_eq!(watch.wait(&vigil, 10_000), None);
     assert!(kernel.asked().is_empty());
+}
+
+#[test]
+fn a_busy_worker_that_hardly_ever_waits_does_not_let_go() {
+    let ((mut kernel, vigil), mut watch) = (Kernel::with_vigil(), Watch::default());
+    for now in [1_000, 1_020, 1_100, 1_300] {
+        (0..1_000).for_each(|_| watch.note());
+        watch.wait(&vigil, now);
+    }
+    assert_eq!(kernel.asked(), [true]);
+}
+
+#[test]
+fn a_bulk_transfer_asks_for_nothing() {
+    let ((mut kernel, vigil), mut watch) = (Kernel::with_vigil(), Watch::default());
+    for now in 1_000..2_000 {
+        assert_eq!(watch.wait(&vigil, now), None);
+    }
+    assert!(kernel.asked().is_empty());
+}
+
+#[test]
+fn what_comes_about_as_often_as_it_takes_asks_once() {
+    let ((mut kernel, vigil), mut watch) = (Kernel::with_vigil(), Watch::default());
+    for span in 0..100 {
+        rounds(&mut watch, &vigil, 1_000 + 20 * span, 1_020 + 20 * span, if span % 2 == 0 { 3 } else { 6 });
+    }
+    assert_eq!(kernel.asked(), [true]);
 }
 
 #[test]
 fn workers_ask_once_and_let_go_when_the_last_of_them_does() {
     let ((mut kernel, vigil), mut watches) = (Kernel::with_vigil(), [Watch::default(), Watch::default()]);
     for watch in &mut watches {
-        waits(watch, &vigil, 1_000, 1_200, 1);
+        rounds(watch, &vigil, 1_000, 1_200, 1);
     }
     assert_eq!(kernel.asked(), [true]);
     watches[0].wait(&vigil, 1_400);
@@ -80,5 +111,5 @@ fn workers_ask_once_and_let_go_when_the_last_of_them_does() {
 
 #[test]
 fn without_the_device_workers_wait_for_ever() {
-    assert_eq!(waits(&mut Watch::default(), &Vigil::new(None), 1_000, 2_000, 1), None);
+    assert_eq!(rounds(&mut Watch::default(), &Vigil::new(None), 1_000, 2_000, 1), None);
 }

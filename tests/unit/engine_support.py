@@ -76,9 +76,9 @@ def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 class Node:
     """One host: a namespace, an engine, and the events that it told."""
 
-    def __init__(self, namespace: str, address: str, address6: str, workers: int) -> None:
+    def __init__(self, namespace: str, address: str, address6: str, workers: int, latency: int | None = None) -> None:
         self.namespace, self.address, self.address6 = namespace, address, address6
-        self.engine = Engine(workers)
+        self.engine = Engine(workers, latency=latency)
         self.events: list[EngineEvent] = []
         self.held: list[int] = []
 
@@ -160,9 +160,9 @@ class Node:
 class Pair:
     """Nodes `a` and `b` with a wire between them."""
 
-    def __init__(self, workers: int = 2, *, engine_at_b: bool = True) -> None:
+    def __init__(self, workers: int = 2, *, engine_at_b: bool = True, latency: int | None = None) -> None:
         name = f"ee{os.getpid()}-{next(_serial)}"
-        self.a = Node(f"{name}a", "10.77.0.1", "fd77::1", workers)
+        self.a = Node(f"{name}a", "10.77.0.1", "fd77::1", workers, latency)
         self.b = Node(f"{name}b", "10.77.0.2", "fd77::2", workers)
         for node in (self.a, self.b):
             make_namespace(node.namespace)

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -386,6 +387,30 @@ def test_idle_workers_use_no_time(pair: Pair) -> None:
     before = worker_ticks()
     time.sleep(1)
     assert worker_ticks() - before <= 1
+
+
+def test_processors_are_kept_awake_while_packets_come_thick_and_fast() -> None:
+    asked, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # in place of /dev/cpu_dma_latency
+    asked.settimeout(5)
+    pair = Pair(latency=device.fileno())
+    try:
+        pair.attach()
+        pair.add_sas()
+        assert pair.a.ping(B)  # one in 50 ms
+        asked.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            asked.recv(4)
+        asked.settimeout(5)
+        command = ["ip", "netns", "exec", pair.a.namespace, "ping", "-q", "-i", "0.002", B]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as fast:
+            awake = int.from_bytes(asked.recv(4), sys.byteorder)
+            fast.kill()
+        assert awake in (0, 2)  # microseconds: in a virtual machine, on metal
+        assert int.from_bytes(asked.recv(4), sys.byteorder) == 2_000_000_000
+    finally:
+        pair.close()
+        asked.close()
+        device.close()
 
 
 def test_a_device_taken_away_under_the_engine_makes_no_worker_spin(pair: Pair) -> None:

@@ -20,7 +20,12 @@ pub fn drain(port: u16, count: &Arc<AtomicU64>) -> io::Result<()> {
     unsafe { libc::listen(listener.as_raw_fd(), 4096) };
     listener.set_nonblocking(true)?;
     let count = count.clone();
-    std::thread::spawn(move || receive(&listener, &count));
+    std::thread::spawn(move || {
+        if let Err(error) = receive(&listener, &count) {
+            eprintln!("load drain: {error}");
+            std::process::exit(1);
+        }
+    });
     Ok(())
 }
 
@@ -33,7 +38,12 @@ fn receive(listener: &TcpListener, count: &AtomicU64) -> io::Result<()> {
         for i in 0.. {
             let Some((token, _)) = ready.get(i) else { break };
             if token == LISTENER {
-                while let Ok((stream, _)) = listener.accept() {
+                loop {
+                    let stream = match listener.accept() {
+                        Ok((stream, _)) => stream,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        Err(error) => return Err(error),
+                    };
                     stream.set_nonblocking(true)?;
                     epoll.add(stream.as_raw_fd(), epoll::READ, streams.len() as u64)?;
                     streams.push(Some(stream));

@@ -130,6 +130,18 @@ impl Socket {
         Ok(())
     }
 
+    /// The loopback address may be missing where `lo` is down.  Free for the binding alone: later the kernel is to refuse
+    /// source addresses that are not this host's.
+    fn bind_even_if_down(&self, address: SocketAddr) -> io::Result<()> {
+        let (level, option) = match self.family {
+            Family::V4 => (libc::IPPROTO_IP, libc::IP_FREEBIND),
+            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND),
+        };
+        set_option(self.fd(), level, option, 1)?;
+        self.bind(address)?;
+        set_option(self.fd(), level, option, 0)
+    }
+
     fn bind(&self, address: SocketAddr) -> io::Result<()> {
         let (address, len) = Address::new(address);
         // SAFETY: address and length belong together.
@@ -174,12 +186,9 @@ pub fn raw(family: Family, workers: usize) -> io::Result<Vec<Socket>> {
             if worker < receivers {
                 steer::raw(socket.fd(), family == Family::V6, worker, receivers)?;
             } else {
-                // No packet comes there; where one is sent from, it says itself.
-                match family {
-                    Family::V4 => set_option(socket.fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1)?,
-                    Family::V6 => set_option(socket.fd(), libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1)?,
-                }
-                socket.bind(family.loopback())?;
+                // Where a packet is sent from, it says itself.
+                steer::nothing(socket.fd())?;
+                socket.bind_even_if_down(family.loopback())?;
             }
             Ok(socket)
         })

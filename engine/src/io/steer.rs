@@ -20,7 +20,7 @@ const fn op(code: u16, k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt: 0, jf: 0, k }
 }
 
-/// The worker that an SPI's packets go to.  The programs below compute the same.
+/// The worker that an SPI's packets in UDP go to.  `group` computes the same.
 pub fn worker_of(spi: u32, workers: usize) -> usize {
     spi as usize % workers.max(1)
 }
@@ -31,14 +31,19 @@ pub fn group(fd: RawFd, workers: usize) -> io::Result<()> {
     attach(fd, libc::SO_ATTACH_REUSEPORT_CBPF, &[op(LD_W_ABS, 0), op(ALU_MOD_K, workers as u32), op(RET_A, 0)])
 }
 
-/// Let a raw socket of protocol 50 see only what is for `worker` of `workers`: every such socket gets a copy of all.
+/// Let a raw socket of protocol 50 see only what is for `receiver` of `receivers`: each of them gets a copy of all.
 /// Behind an IPv4 socket data begins with the IP header, behind an IPv6 one with ESP.
-pub fn raw(fd: RawFd, ipv6: bool, worker: usize, workers: usize) -> io::Result<()> {
-    let mut select = op(JMP_JEQ_K, worker as u32);
+pub fn raw(fd: RawFd, ipv6: bool, receiver: usize, receivers: usize) -> io::Result<()> {
+    let mut select = op(JMP_JEQ_K, receiver as u32);
     select.jf = 1;
-    let choose = [op(ALU_MOD_K, workers as u32), select, op(RET_K, u32::MAX), op(RET_K, 0)];
+    let choose = [op(ALU_MOD_K, receivers as u32), select, op(RET_K, u32::MAX), op(RET_K, 0)];
     let load: &[_] = if ipv6 { &[op(LD_W_ABS, 0)] } else { &[op(LDX_B_MSH, 0), op(LD_W_IND, 0)] };
     attach(fd, libc::SO_ATTACH_FILTER, &[load, &choose].concat())
+}
+
+/// Let a socket receive nothing.
+pub fn nothing(fd: RawFd) -> io::Result<()> {
+    attach(fd, libc::SO_ATTACH_FILTER, &[op(RET_K, 0)])
 }
 
 fn attach(fd: RawFd, option: libc::c_int, program: &[libc::sock_filter]) -> io::Result<()> {

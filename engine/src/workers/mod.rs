@@ -106,7 +106,9 @@ pub fn start(
     let mut worker = Worker { index, shared, network, mailbox, epoll, watch, queues, outbound, inbound };
     std::thread::Builder::new().name(format!("esp{index}")).spawn(move || {
         let shared = worker.shared.clone();
-        let ended = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| worker.run()));
+        worker.watch.end(&shared.vigil);
+        let ended = match outcome {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic_text(&*panic).to_owned(),
@@ -129,12 +131,14 @@ impl Worker {
     fn run(&mut self) -> io::Result<()> {
         let mut ready = Ready::new();
         loop {
-            if ready.is_empty() || self.inbound.is_bulk() || self.outbound.is_bulk() {
+            let bulk = self.inbound.is_bulk() || self.outbound.is_bulk();
+            if ready.is_empty() || bulk {
                 let limit = self.watch.wait(&self.shared.vigil, self.shared.now_ms());
                 self.epoll.wait(&mut ready, limit)?;
             } else {
                 // With small packets most of the cost is in being put to sleep and woken, and in batches of one.  Whoever
                 // else wants this processor has it first, and what comes meanwhile is one batch.
+                self.watch.note();
                 std::thread::yield_now();
                 self.epoll.look(&mut ready)?;
             }
@@ -151,7 +155,6 @@ impl Worker {
                     _ => {
                         self.send(); // an interface that goes, or all of them, has its packets sent before
                         if self.obey() {
-                            self.watch.end(&self.shared.vigil);
                             return Ok(());
                         }
                     }

@@ -6,8 +6,10 @@ use crate::io::latency::Latency;
 
 /// Milliseconds.  What a worker saw in one says how it spends the next.
 const SPAN: u64 = 20;
-/// Waits for packets in a span from which on it pays: 250 a second.  A call, a BFD session, a ping by hand are less.
-const MANY: u32 = 5;
+/// Rounds of small packets in a span from which on it pays: 250 a second.  A call, a BFD session, a ping by hand are less.
+const MANY: u64 = 5;
+/// And below which it ends: what comes about so often does not change the kernel's mind all the time.
+const FEW: u64 = 3;
 
 /// What all workers hold together.
 pub struct Vigil {
@@ -36,19 +38,24 @@ impl Vigil {
 #[derive(Default)]
 pub struct Watch {
     began_ms: u64,
-    waits: u32,
+    rounds: u64,
     keeps: bool,
 }
 
 impl Watch {
+    /// A round has brought small packets.  Those of a bulk transfer are many at once, and gain nothing.
+    pub fn note(&mut self) {
+        self.rounds += 1;
+    }
+
     /// Before a wait at `now_ms`: how many milliseconds it may take, for ever if None.
     pub fn wait(&mut self, vigil: &Vigil, now_ms: u64) -> Option<u64> {
         vigil.latency.as_ref()?;
-        self.waits += 1;
         let took = now_ms.saturating_sub(self.began_ms);
         if took >= SPAN {
-            self.keep(vigil, self.waits >= MANY && took < 2 * SPAN);
-            (self.began_ms, self.waits) = (now_ms, 0);
+            let enough = if self.keeps { FEW } else { MANY };
+            self.keep(vigil, self.rounds * SPAN >= enough * took);
+            (self.began_ms, self.rounds) = (now_ms, 0);
         }
         self.keeps.then_some(SPAN)
     }

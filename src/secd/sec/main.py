@@ -148,10 +148,12 @@ class Process:
 def _open_latency(log: Callable[[str, str], None]) -> int | None:
     """Open what asks the kernel to keep idle processors awake; without it (in a container, say) packets take longer."""
     try:
-        return os.open(LATENCY, os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(LATENCY, os.O_WRONLY | os.O_CLOEXEC)
     except OSError as error:
         log("debug", f"idle processors sleep between two packets: {LATENCY}: {error.strerror}")
         return None
+    log("debug", f"idle processors are kept awake while small packets come thick and fast ({LATENCY})")
+    return fd
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
