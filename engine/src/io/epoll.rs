@@ -29,6 +29,10 @@ impl Ready {
         self.len == 0
     }
 
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     pub fn get(&self, index: usize) -> Option<(u64, u32)> {
         let event = self.events[..self.len].get(index)?;
         Some((event.u64, event.events))

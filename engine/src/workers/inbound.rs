@@ -44,6 +44,8 @@ pub struct Inbound {
     trains: bool,
     /// Whether the last batch of protocol 50 ended amid a bulk transfer.
     bulk: bool,
+    /// Whether the last batch was one packet.
+    lone: bool,
 }
 
 /// What all packets of a batch are handled with.
@@ -81,12 +83,18 @@ impl Inbound {
             outside: NOWHERE,
             trains: false,
             bulk: false,
+            lone: true,
         }
     }
 
     /// Whether the last batch was of trains.
     pub fn is_bulk(&self) -> bool {
         self.trains
+    }
+
+    /// Whether the last batch was one packet.
+    pub fn is_lone(&self) -> bool {
+        self.lone
     }
 
     /// Carry what waits in `socket`, whose UDP port is `number`.
@@ -110,12 +118,14 @@ impl Inbound {
         // An error is an ICMP message about a packet sent; its turn is the error queue's.
         let Ok(got) = self.receiver.receive(socket, limit) else { return };
         let context = Context { shared, counters, worker, queues, now_ms: shared.now_ms() };
+        self.lone = got == 1;
         let mut trains = false;
         for i in 0..got {
             match self.receiver.datagram(i) {
                 Some(datagram) => {
                     self.datagram(&context, port, number, &datagram);
                     trains |= datagram.place.len() >= TRAIN;
+                    self.lone &= datagram.place.len() <= datagram.segment;
                 }
                 None => counters.add(Counter::Malformed, 1),
             }

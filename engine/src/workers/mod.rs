@@ -132,13 +132,16 @@ impl Worker {
         let mut ready = Ready::new();
         loop {
             let bulk = self.inbound.is_bulk() || self.outbound.is_bulk();
-            if ready.is_empty() || bulk {
+            let lone = ready.len() == 1 && self.inbound.is_lone() && self.outbound.is_lone();
+            if !ready.is_empty() && !bulk {
+                self.watch.note();
+            }
+            if ready.is_empty() || bulk || lone {
                 let limit = self.watch.wait(&self.shared.vigil, self.shared.now_ms());
                 self.epoll.wait(&mut ready, limit)?;
             } else {
                 // With small packets most of the cost is in being put to sleep and woken, and in batches of one.  Whoever
                 // else wants this processor has it first, and what comes meanwhile is one batch.
-                self.watch.note();
                 std::thread::yield_now();
                 self.epoll.look(&mut ready)?;
             }

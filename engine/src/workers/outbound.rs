@@ -32,6 +32,8 @@ pub struct Outbound {
     relay: Relay,
     /// Whether the last packet read was a super-packet.
     bulk: bool,
+    /// Whether it was alone in its queue.
+    lone: bool,
 }
 
 /// Trains under way, side by side: one for each worker of a peer like us.
@@ -53,12 +55,18 @@ impl Outbound {
             patience: Patience::default(),
             relay: Relay::default(),
             bulk: false,
+            lone: true,
         }
     }
 
     /// Whether the last packet was one of a bulk transfer.
     pub fn is_bulk(&self) -> bool {
         self.bulk
+    }
+
+    /// Whether the last packet was alone in its queue.
+    pub fn is_lone(&self) -> bool {
+        self.lone
     }
 
     /// Carry what waits in `queue`, up to `turn` reads, except for what `flush` is to send; false when its device is
@@ -68,7 +76,7 @@ impl Outbound {
         let sa = queue.iface.outbound.load_full();
         let usable = sa.as_ref().filter(|sa| exit.socket(sa).is_some());
         let mut octets = 0;
-        for _ in 0..turn {
+        for nth in 0..turn {
             match queue.tun.read(&mut self.buffer) {
                 Ok(len) => {
                     match usable {
@@ -77,6 +85,7 @@ impl Outbound {
                     }
                     octets += len;
                     self.bulk = len >= BULK;
+                    self.lone = nth == 0;
                     if octets >= TURN_OCTETS {
                         break;
                     }
