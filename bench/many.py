@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from rich.table import Table
 
 from bench import tools, tunnels
 from bench.machine import Watch, commit, facts
-from bench.measures import MIRROR_PORT
+from bench.measures import MIRROR_PORT, Count
 from secd.lab.commands import LabError, environment, run
 from secd.lab.namespaces import Host, Lab
 from secd.lab.processes import Daemon
@@ -171,28 +172,7 @@ def round_trips(side: Side, over: int, outstanding: int, seconds: float) -> floa
     return float(said["returned"]) / float(said["seconds"])
 
 
-class Drain:
-    """Counts at one host what comes by TCP."""
-
-    def __init__(self, lab: Lab, host: Host) -> None:
-        """Start it."""
-        self._process = subprocess.Popen(host.argv(*tools.load("drain", str(_DRAIN_PORT))), stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, text=True, env=environment())  # fmt: skip
-        lab.on_exit(self._process)
-        self._line()
-
-    def _line(self) -> str:
-        return self._process.stdout.readline() if self._process.stdout else ""
-
-    def octets(self) -> int:
-        """Give how many have come so far."""
-        if self._process.stdin:
-            self._process.stdin.write("\n")
-            self._process.stdin.flush()
-        return int(self._line())
-
-
-def bulk(side: Side, drain: Drain, over: int, connections: int, seconds: float) -> float:
+def bulk(side: Side, drain: Count, over: int, connections: int, seconds: float) -> float:
     """Give the octets a second that arrive when as many as possible are sent over the first `over` tunnels."""
     argv = tools.load("streams", f"{addresses(0)[1]}:{_DRAIN_PORT}", str(connections), str(over), str(_STEP))
     with subprocess.Popen(side.host.argv(*argv), stdout=subprocess.PIPE, text=True, env=environment()) as sender:
@@ -200,9 +180,9 @@ def bulk(side: Side, drain: Drain, over: int, connections: int, seconds: float) 
             if not sender.stdout or sender.stdout.readline() != "ready\n":
                 raise LabError(f"{argv[0]} could not connect")
             time.sleep(_SWING + _SWING_EACH * connections)
-            began, before = time.monotonic(), drain.octets()
+            began, before = time.monotonic(), drain.so_far()
             time.sleep(seconds)
-            rate = (drain.octets() - before) / (time.monotonic() - began)
+            rate = (drain.so_far() - before) / (time.monotonic() - began)
             if sender.poll() is not None:
                 raise LabError(f"{argv[0]} has ended: what it could not do is above")
             return rate
@@ -229,7 +209,9 @@ def measure(count: int, rounds: int, seconds: float) -> dict[str, Any]:
     with Lab() as lab:
         one, _ = make(lab, "one", 1)
         many, said = make(lab, "many", count)
-        drains = Drain(lab, one[1].host), Drain(lab, many[1].host)
+        drains = [Count(sides[1].host, "drain", str(_DRAIN_PORT)) for sides in (one, many)]
+        for drain in drains:
+            lab.on_exit(closing(drain))
         watch = Watch(host_pid for side in (*one, *many) for host_pid in side.host.pids())
         said["ratios"] = []
         for over in sorted({1, min(10, count), count}):

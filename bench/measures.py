@@ -14,6 +14,7 @@ from bench import tools
 from bench.machine import Usage, Watch
 from bench.tunnels import Tunnel
 from secd.lab.commands import LabError, environment
+from secd.lab.namespaces import Host
 from secd.lab.processes import Daemon
 
 IPERF_PORT, SINK_PORT, MIRROR_PORT = 5201, 5301, 5302
@@ -42,6 +43,35 @@ class Measure:
     more_is_better: bool = True
 
 
+class Count:
+    """A load that counts what comes to a host (`load sink`, `load drain`), and is asked for it."""
+
+    def __init__(self, host: Host, *words: str) -> None:
+        """Start it."""
+        self._process = subprocess.Popen(host.argv(*tools.load(*words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         text=True, env=environment())  # fmt: skip
+        if self._line() != "ready\n":
+            raise LabError(f"`load {' '.join(words)}` did not start")
+
+    def _line(self) -> str:
+        return self._process.stdout.readline() if self._process.stdout else ""
+
+    def so_far(self) -> int:
+        """Give how much has come; LabError when it has ended."""
+        try:
+            if self._process.stdin:
+                self._process.stdin.write("\n")
+                self._process.stdin.flush()
+            return int(self._line())
+        except (OSError, ValueError) as error:
+            raise LabError("what counted at the far end has ended") from error
+
+    def close(self) -> None:
+        """Stop it."""
+        self._process.kill()
+        self._process.wait()
+
+
 class Servers:
     """What must run at a tunnel's far end."""
 
@@ -50,28 +80,19 @@ class Servers:
         self._b = tunnel.b
         iperf = Daemon(self._b, "iperf3", "iperf3", "-s", "-p", str(IPERF_PORT))
         mirror = Daemon(self._b, "mirror", *tools.load("mirror", str(MIRROR_PORT)))
-        self._sink = subprocess.Popen(self._b.argv(*tools.load("sink", str(SINK_PORT))), stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, text=True, env=environment())  # fmt: skip
+        self._sink = Count(self._b, "sink", str(SINK_PORT))
         self._daemons = [iperf, mirror]
-        self._line()
         mirror.wait_for("ready", 5)
-
-    def _line(self) -> str:
-        return self._sink.stdout.readline() if self._sink.stdout else ""
 
     def delivered(self) -> int:
         """Give how many datagrams have come to the sink so far."""
-        if self._sink.stdin:
-            self._sink.stdin.write("\n")
-            self._sink.stdin.flush()
-        return int(self._line())
+        return self._sink.so_far()
 
     def close(self) -> None:
         """Stop it."""
         for daemon in self._daemons:
             daemon.stop(grace=0.5)
-        self._sink.kill()
-        self._sink.wait()
+        self._sink.close()
 
 
 _servers: dict[tuple[str, str], Servers] = {}
