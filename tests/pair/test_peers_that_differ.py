@@ -12,6 +12,7 @@ from secd.ike.contract import Send
 from secd.ike.crypto.ikev1 import hash_2
 from secd.ike.v1 import children, quick_mode
 from secd.ike.v1.context import Context, Session
+from secd.ike.v1.state import ProposalSent
 from secd.ike.wire import isakmp
 from secd.ike.wire.attributes import Attribute, attribute
 from secd.ike.wire.chain import encode_payloads
@@ -149,6 +150,39 @@ def test_initial_contact_may_come_in_an_informational_exchange() -> None:
     assert alice.sas == before
 
 
+def test_a_peer_that_drops_everything_at_initial_contact_gets_a_new_pair_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both begin at once, and our message 5 comes when strongSwan has long finished its own main mode."""
+    net = Network()
+    alice = Node(net, ALICE, [connection(ALICE, BOB)], seed=1)
+    bob = Node(net, BOB, [connection(BOB, ALICE, mode="passive")], seed=2)  # tries once, as `swanctl --initiate` does
+
+    def drop_everything(ctx: Context, session: Session) -> None:
+        for other in ctx.of(session.sa.tunnel):
+            if other is not session and ctx is bob.speaker._v1.ctx:
+                children.destroy(ctx, other, tell=False)
+
+    def is_message_5(send: Send) -> bool:
+        ours = alice.speaker._v1.ctx.by_cookie(send.data[:8])
+        phase1, encrypted = send.data[18] == ExchangeType.IDENTITY_PROTECTION, bool(send.data[19] & Flag.ENCRYPTION)
+        initiates = ours is not None and ours.sa.role == "initiator"
+        return send.local == ALICE and phase1 and encrypted and initiates
+
+    monkeypatch.setattr(children, "forget_earlier", drop_everything)
+    late = net.now + 4
+    net.drop = lambda _, send: is_message_5(send) and net.now < late
+    bob.start()
+    alice.start()
+    net.run(3)
+    assert matches(alice, bob)
+    net.run(7)
+    assert len(alice.said("phase1-up")) == 2
+    traffic(net, alice, bob, 1)  # that bob sends on the new pair shows that he has it
+    assert traffic(net, alice, bob, 20) == 0
+    assert matches(alice, bob)
+
+
 def test_a_complaint_about_one_datagram_does_not_end_the_quick_mode_under_way() -> None:
     net, alice, bob = pair()
     start(net, alice, bob)
@@ -165,6 +199,52 @@ def test_a_complaint_about_one_datagram_does_not_end_the_quick_mode_under_way() 
     assert alice.said("peer-says") == [f"{BOB} says PAYLOAD-MALFORMED"]
     assert alice.said("quick-mode-refused") == []
     assert matches(alice, bob)
+
+
+def test_a_peer_that_complains_of_a_repetition_gets_a_new_quick_mode_at_once() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    net.run(20)
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    assert net.run(1, until=lambda: bool(_unanswered(alice)))
+    (message_id,) = _unanswered(alice)
+    net.drop = lambda _, send: send.data[20:24] == message_id.to_bytes(4, "big")
+    net.run(3)  # it has gone out twice
+    assert _unanswered(alice) == [message_id]
+    # As strongSwan does for every repetition, if anything came between that and the message that it has answered.
+    say(bob, [NotificationPayload(NotifyType.PAYLOAD_MALFORMED, ProtocolId.PROTO_ISAKMP)])
+    net.run(0.2)
+    assert not _unanswered(alice)
+    net.run(20)
+    assert len(alice.said("phase2-rekeyed")) == 1
+    assert alice.said("peer-says") == [f"{BOB} says PAYLOAD-MALFORMED: quick mode begins again"]
+    assert matches(alice, bob)
+
+
+def test_a_peer_that_always_complains_is_not_asked_without_end() -> None:
+    net, alice, bob = pair()
+    start(net, alice, bob)
+    net.run(20)
+    net.drop = lambda _, send: send.data[18] == ExchangeType.QUICK
+    session = session_of(alice)[1]
+    before = len(session.sa.used)
+    alice.do(lambda: alice.speaker.rekey("sec0", "child", net.now))
+    assert net.run(1, until=lambda: bool(_unanswered(alice)))
+    since = net.now
+    while _unanswered(alice) and net.now < since + 2 * quick_mode.LIMIT:
+        net.run(1)
+        say(bob, [NotificationPayload(NotifyType.PAYLOAD_MALFORMED, ProtocolId.PROTO_ISAKMP)])
+    assert net.now <= since + quick_mode.LIMIT + 1
+    assert 10 < len(session.sa.used) - before <= quick_mode.LIMIT / 1.5
+    net.drop = lambda _, send: False
+    assert traffic(net, alice, bob, 120) == 0
+    assert len(alice.said("phase2-rekeyed")) == 1
+
+
+def _unanswered(node: Node) -> list[int]:
+    """The message ids of its quick modes of which nothing has come."""
+    quick = session_of(node)[1].sa.quick
+    return [message_id for message_id, each in quick.items() if isinstance(each.state, ProposalSent)]
 
 
 def test_a_peer_that_floods_with_quick_modes_gets_a_bounded_number_of_pairs() -> None:

@@ -158,7 +158,9 @@ def _refused(ctx: Context, session: Session, notification: NotificationPayload) 
     name = name_of(NotifyType, notification.notify_type).replace("_", "-")
     quick = _meant(session, notification)
     if quick is None:
-        ctx.world.log_once(tunnel, "warning", "peer-says", f"{session.sa.endpoint.remote} says {name}")
+        again = notification.notify_type in _OF_A_DATAGRAM and quick_mode.disown(ctx, session)
+        text = f"{session.sa.endpoint.remote} says {name}{': quick mode begins again' if again else ''}"
+        ctx.world.log_once(tunnel, "warning", "peer-says", text)
         return
     message_id, state = quick
     origin, peer = tunnel.connection.origin, session.sa.endpoint.remote

@@ -10,7 +10,7 @@ from secd.ike.steps import Step, last_use
 from secd.ike.tunnel import Tunnel
 from secd.ike.v1 import aging, children, dpd, exchange, informational, opening, quick_mode, tending
 from secd.ike.v1.context import Context, Runner, Session
-from secd.ike.v1.state import AnswerSent, ConfirmationSent, Finished, Gone, QuickMode
+from secd.ike.v1.state import AnswerSent, ConfirmationSent, Finished, Gone, ProposalSent, QuickMode
 
 
 def deadline(session: Session) -> float:
@@ -92,6 +92,10 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
         if isinstance(quick.state, Finished) and quick.flight.next is not None and quick.flight.next <= now:
             quick.flight.next = None
             runner.begin(session, f"confirm {message_id}", _repeat_unless_used(ctx, session, quick, quick.state.unseen))
+        elif quick.flight.next is not None and quick.flight.next <= now and _is_disowned(quick):
+            quick.flight.next = now + aging.AGAIN
+            if (tunnel := ctx.tunnel(session)) is not None:
+                runner.begin(session, "quick", quick_mode.start_again(ctx, session, tunnel, message_id))
         elif quick.flight.next is not None and quick.flight.next <= now:
             data = due(quick.flight, now, ctx.world.random)
             if data is not None:
@@ -104,6 +108,10 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
             _quick_mode_over(ctx, session, message_id)
         if session.id not in ctx.sessions:
             return
+
+
+def _is_disowned(quick: QuickMode) -> bool:
+    return isinstance(quick.state, ProposalSent) and quick.state.disowned
 
 
 def _next_look(quick: QuickMode, state: ConfirmationSent, now: float) -> float:

@@ -74,6 +74,8 @@ def establish(
             if other.sa.established and other.since < sa.created:
                 other.sa.retire_at = now + RETIRE
                 ctx.touch(other)
+        if sa.initial_contact:
+            _doubt_pairs(ctx, session)
     for what, line in explain.weak(session.suite, tunnel.connection.origin):
         ctx.world.log_once(tunnel, "warning", f"weak {what}", line)
     for line in warnings:
@@ -86,6 +88,17 @@ def establish(
         + (" rsa" if session.suite.method == proofs.RSA else "") + f", {lifetime} s"
         + (f", a NAT before {behind}" if behind else ""),
     )  # fmt: skip
+
+
+def _doubt_pairs(ctx: Context, session: Session) -> None:
+    """We have said INITIAL-CONTACT, and there are pairs all the same: both sides began at once, and we were slower.
+
+    The peer may have dropped them when it read that (strongSwan does, and says nothing), so they are replaced.
+    """
+    for other in ctx.of(session.sa.tunnel):
+        for child in other.sa.children:
+            child.stale = True
+        ctx.touch(other)
 
 
 def obey(ctx: Context, session: Session, chain: Chain) -> None:

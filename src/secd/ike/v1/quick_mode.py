@@ -82,8 +82,10 @@ class Opened:
 # -- initiator --------------------------------------------------------------------------------------------
 
 
-def start(ctx: Context, session: Session, tunnel: Tunnel, replaces: int = 0) -> Step[None]:
-    """Send message 1; `replaces`: inbound SPI of the pair to be rekeyed, or 0."""
+def start(
+    ctx: Context, session: Session, tunnel: Tunnel, replaces: int = 0, *, deadline: float | None = None
+) -> Step[None]:
+    """Send message 1; `replaces`: inbound SPI of the pair to be rekeyed, or 0; `deadline`: `LIMIT` from now if None."""
     connection, sa = tunnel.connection, session.sa
     mode = nat.udp_mode(sa.nat.dialect) if sa.nat.found else EncapsulationMode.TUNNEL
     suites = proposals.suites2(connection.phase2, connection.phase2_lifetime, esn=connection.esn, mode=mode)
@@ -104,9 +106,33 @@ def start(ctx: Context, session: Session, tunnel: Tunnel, replaces: int = 0) -> 
         payloads.append(KEPayload(public))
     payloads += [identities.ANY_SELECTOR, identities.ANY_SELECTOR]
     hashed = hash_1(session.prf, session.keys.skeyid_a, message_id, encode_payloads(payloads))
-    quick = QuickMode(ProposalSent(suites, spi, nonce, private, public, replaces), b"", Flight(), ctx.world.now + LIMIT)
+    state = ProposalSent(suites, spi, nonce, private, public, replaces)
+    quick = QuickMode(state, b"", Flight(), ctx.world.now + LIMIT if deadline is None else deadline)
     remember(ctx, session, message_id, quick)
     _send(ctx, session, quick, _sealed(ctx, session, message_id, quick, [HashPayload(hashed), *payloads]))
+
+
+def disown(ctx: Context, session: Session) -> bool:
+    """The peer complains of a message: if it can be our repeated message 1, begin again (`start_again`) at once.
+
+    strongSwan knows a repetition by the last message it got.  When its answer is lost and anything else comes between,
+    it takes message 1 for message 3, and goes on failing to decrypt it however often it comes.
+    """
+    ours = [quick for quick in session.sa.quick.values() if isinstance(quick.state, ProposalSent)]
+    if len(ours) != 1 or ours[0].flight.tries < 2 or not isinstance(ours[0].state, ProposalSent):
+        return False
+    ours[0].state.disowned = True
+    ours[0].flight.next = ctx.world.now
+    return True
+
+
+def start_again(ctx: Context, session: Session, tunnel: Tunnel, message_id: int) -> Step[None]:
+    """A quick mode of ours with a new message id in place of a disowned one, whose deadline it keeps."""
+    quick = session.sa.quick[message_id]
+    replaces = quick.state.replaces if isinstance(quick.state, ProposalSent) else 0
+    yield from start(ctx, session, tunnel, replaces, deadline=quick.deadline)
+    if isinstance(quick.state, ProposalSent):
+        session.sa.quick.pop(message_id, None)
 
 
 def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, message: Message) -> Step[None]:

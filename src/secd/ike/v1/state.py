@@ -144,7 +144,10 @@ Phase1 = (
 
 
 class ProposalSent(_State, tag="proposal-sent"):
-    """Initiator, message 1 sent.  `replaces`: inbound SPI of the pair that is being rekeyed, or 0."""
+    """Initiator, message 1 sent.  `replaces`: inbound SPI of the pair that is being rekeyed, or 0.
+
+    `disowned`: the peer has lost its way in this exchange, so the next one begins instead of a repetition.
+    """
 
     suites: list[EspSuite]
     spi: int
@@ -152,6 +155,7 @@ class ProposalSent(_State, tag="proposal-sent"):
     private: bytes
     public: bytes
     replaces: int
+    disowned: bool = False
 
 
 class AnswerSent(_State, tag="answer-sent"):
