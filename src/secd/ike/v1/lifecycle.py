@@ -92,10 +92,8 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
         if isinstance(quick.state, Finished) and quick.flight.next is not None and quick.flight.next <= now:
             quick.flight.next = None
             runner.begin(session, f"confirm {message_id}", _repeat_unless_used(ctx, session, quick, quick.state.unseen))
-        elif quick.flight.next is not None and quick.flight.next <= now and _is_disowned(quick):
-            quick.flight.next = now + aging.AGAIN
-            if (tunnel := ctx.tunnel(session)) is not None:
-                runner.begin(session, "quick", quick_mode.start_again(ctx, session, tunnel, message_id))
+        elif isinstance(quick.state, ProposalSent) and quick.state.disowned:
+            _begin_again(ctx, runner, session, message_id, quick.state)
         elif quick.flight.next is not None and quick.flight.next <= now:
             data = due(quick.flight, now, ctx.world.random)
             if data is not None:
@@ -110,8 +108,13 @@ def _quick_modes(ctx: Context, runner: Runner, session: Session) -> None:
             return
 
 
-def _is_disowned(quick: QuickMode) -> bool:
-    return isinstance(quick.state, ProposalSent) and quick.state.disowned
+def _begin_again(ctx: Context, runner: Runner, session: Session, message_id: int, state: ProposalSent) -> None:
+    """A new quick mode in place of a disowned one, which stays until it begins."""
+    flight, tunnel = session.sa.quick[message_id].flight, ctx.tunnel(session)
+    if tunnel is not None and flight.next is not None and flight.next <= ctx.world.now:
+        flight.next = ctx.world.now + aging.AGAIN
+        step = quick_mode.start(ctx, session, tunnel, state.replaces, instead=message_id)
+        runner.begin(session, "quick", step)
 
 
 def _next_look(quick: QuickMode, state: ConfirmationSent, now: float) -> float:

@@ -96,8 +96,8 @@ def _doubt_pairs(ctx: Context, session: Session) -> None:
     The peer may have dropped them when it read that (strongSwan does, and says nothing), so they are replaced.
     """
     for other in ctx.of(session.sa.tunnel):
-        for child in other.sa.children:
-            child.stale = True
+        for child in [each for each in other.sa.children if each.gone_at is None]:
+            child.stale = child.doubtful = True
         ctx.touch(other)
 
 

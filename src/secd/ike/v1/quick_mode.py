@@ -43,6 +43,8 @@ from secd.ike.wire.sa import SAPayload
 #: Seconds until an unfinished quick mode is given up, and for which a finished one is remembered.
 LIMIT = 75.0
 LINGER = 90.0
+#: Seconds before that deadline from which on none begins in its place.
+TOO_LATE = 5.0
 #: Quick modes at a time, and in the life of an ISAKMP SA (their message ids must not come again).
 MAX_AT_ONCE = 16
 MAX_IN_ALL = 4096
@@ -82,11 +84,13 @@ class Opened:
 # -- initiator --------------------------------------------------------------------------------------------
 
 
-def start(
-    ctx: Context, session: Session, tunnel: Tunnel, replaces: int = 0, *, deadline: float | None = None
-) -> Step[None]:
-    """Send message 1; `replaces`: inbound SPI of the pair to be rekeyed, or 0; `deadline`: `LIMIT` from now if None."""
+def start(ctx: Context, session: Session, tunnel: Tunnel, replaces: int = 0, *, instead: int = 0) -> Step[None]:
+    """Send message 1; `replaces`: inbound SPI of the pair to be rekeyed, or 0.
+
+    `instead`: message id of a disowned quick mode of ours, whose place and deadline this one takes, or 0.
+    """
     connection, sa = tunnel.connection, session.sa
+    disowned = sa.quick.get(instead)
     mode = nat.udp_mode(sa.nat.dialect) if sa.nat.found else EncapsulationMode.TUNNEL
     suites = proposals.suites2(connection.phase2, connection.phase2_lifetime, esn=connection.esn, mode=mode)
     if not suites:
@@ -97,8 +101,12 @@ def start(
     if suites[0].group:
         pair = yield from key_pair(suites[0].group, ctx.world.random(group(suites[0].group).seed_octets))
         private, public = pair.private, pair.public
-    if not sa.established:
+    if not sa.established or sa.quick.get(instead) is not disowned:
         return
+    deadline = ctx.world.now + LIMIT
+    if disowned is not None:
+        deadline = disowned.deadline
+        del sa.quick[instead]
     nonce = ctx.world.random(NONCE_OCTETS)
     message_id = ctx.new_message_id(session)
     payloads: list[Payload] = [proposals.offer2(suites, spi.to_bytes(4, "big")), NoncePayload(nonce)]
@@ -107,38 +115,32 @@ def start(
     payloads += [identities.ANY_SELECTOR, identities.ANY_SELECTOR]
     hashed = hash_1(session.prf, session.keys.skeyid_a, message_id, encode_payloads(payloads))
     state = ProposalSent(suites, spi, nonce, private, public, replaces)
-    quick = QuickMode(state, b"", Flight(), ctx.world.now + LIMIT if deadline is None else deadline)
+    quick = QuickMode(state, b"", Flight(), deadline)
     remember(ctx, session, message_id, quick)
     _send(ctx, session, quick, _sealed(ctx, session, message_id, quick, [HashPayload(hashed), *payloads]))
 
 
 def disown(ctx: Context, session: Session) -> bool:
-    """The peer complains of a message: if it can be our repeated message 1, begin again (`start_again`) at once.
+    """The peer complains of a message: if it can be our repeated message 1, quick mode begins again at once.
 
     strongSwan knows a repetition by the last message it got.  When its answer is lost and anything else comes between,
     it takes message 1 for message 3, and goes on failing to decrypt it however often it comes.
     """
-    ours = [quick for quick in session.sa.quick.values() if isinstance(quick.state, ProposalSent)]
-    if len(ours) != 1 or ours[0].flight.tries < 2 or not isinstance(ours[0].state, ProposalSent):
+    ours = [(quick, quick.state) for quick in session.sa.quick.values() if isinstance(quick.state, ProposalSent)]
+    if len(ours) != 1:
         return False
-    ours[0].state.disowned = True
-    ours[0].flight.next = ctx.world.now
+    quick, state = ours[0]
+    if quick.flight.tries < 2 or quick.deadline - ctx.world.now < TOO_LATE:
+        return False
+    state.disowned = True
+    quick.flight.next = ctx.world.now
     return True
-
-
-def start_again(ctx: Context, session: Session, tunnel: Tunnel, message_id: int) -> Step[None]:
-    """A quick mode of ours with a new message id in place of a disowned one, whose deadline it keeps."""
-    quick = session.sa.quick[message_id]
-    replaces = quick.state.replaces if isinstance(quick.state, ProposalSent) else 0
-    yield from start(ctx, session, tunnel, replaces, deadline=quick.deadline)
-    if isinstance(quick.state, ProposalSent):
-        session.sa.quick.pop(message_id, None)
 
 
 def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode, message: Message) -> Step[None]:
     """Message 2: install the pair and send message 3."""
     state, message_id = quick.state, message.header.message_id
-    if not isinstance(state, ProposalSent):
+    if not isinstance(state, ProposalSent) or state.disowned:
         raise WireError("does not fit the exchange any more")
     chain, after = message.decrypt(session.cbc(session.keys, quick.iv))
     expected = hash_2(session.prf, session.keys.skeyid_a, message_id, state.nonce, chain.after_first)
@@ -151,6 +153,8 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode
     secret = b""
     if state.private:
         secret = yield from shared_secret(suite.group, state.private, chain.one(KEPayload).body)
+    if session.sa.quick.get(message_id) is not quick or state.disowned:
+        raise WireError("does not fit the exchange any more")
     suite = proposals.limited(suite, suite.lifetime, quick_offers.notified_lifetime(chain))
     session.heard = ctx.world.now
     quick.iv = after.iv
@@ -162,6 +166,8 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode
     hashed = hash_3(session.prf, session.keys.skeyid_a, message_id, *nonces)
     _send(ctx, session, quick, _sealed(ctx, session, message_id, quick, [HashPayload(hashed)]), message, awaits=False)
     now, older = ctx.world.now, ctx.newest_pair(tunnel.name)
+    if older is not None and older[1].doubtful:
+        older = None
     limit = now if older is None else now + min(HOLD, (older[1].expires - now) / 2)
     quick.state = ConfirmationSent(state.spi, outbound, quick.deadline - LIMIT, now + LOOK, limit)
     quick.deadline = now + LINGER

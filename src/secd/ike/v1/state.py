@@ -204,7 +204,7 @@ class Child(Struct):
 
     `installed`: the outbound SA is in the data plane (the inbound one always is).  `rekey_at` None: it is not (or
     no more) up to us to replace it.  `retire_at`: tell the peer that it is deleted and stop using it; `gone_at`:
-    remove the inbound SA.  `stale`: the peer may have forgotten it.
+    remove the inbound SA.  `stale`: the peer may have forgotten it.  `doubtful`: it probably has.
     """
 
     spi_in: int
@@ -220,6 +220,7 @@ class Child(Struct):
     retire_at: float | None = None
     gone_at: float | None = None
     stale: bool = False
+    doubtful: bool = False
     check_at: float | None = None
 
     @property
