@@ -89,10 +89,16 @@ class Pair:
 
     def ping(self, count: int = 3) -> None:
         """See that packets pass both ways; raises when one of `count` is lost."""
+        if lost := self.lost_pings(count):
+            raise LabError(lost)
+
+    def lost_pings(self, count: int = 1) -> str:
+        """Give what ping says when one of `count` is lost, either way; nothing when all pass."""
         for host, address in ((self.us, INNER_THEM), (self.them, INNER_US)):
             said = host.run("ping", "-q", "-n", f"-c{count}", "-i0.05", "-W2", address, check=False).stdout
             if f" {count} received" not in said:
-                raise LabError(f"{host.name}: {said}")
+                return f"{host.name}: {said}"
+        return ""
 
     def clear(self) -> None:
         """Forget the tunnel on both sides."""

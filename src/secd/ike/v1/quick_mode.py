@@ -12,6 +12,7 @@ So each side receives on the new pair before the other can send on it; but some 
 SAs when they have read message 3.  So the initiator of a rekey, who has another pair to send on, waits until the
 peer is seen to use the new one, some seconds at most (ConfirmationSent).  Either side repeats its message until the
 next one comes; a finished quick mode stays for a while to answer the repeats of a peer that missed the last one.
+A peer that complains of a repeated message 1 gets another quick mode instead (`disown`).
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def start(ctx: Context, session: Session, tunnel: Tunnel, replaces: int = 0, *, 
         payloads.append(KEPayload(public))
     payloads += [identities.ANY_SELECTOR, identities.ANY_SELECTOR]
     hashed = hash_1(session.prf, session.keys.skeyid_a, message_id, encode_payloads(payloads))
-    state = ProposalSent(suites, spi, nonce, private, public, replaces)
+    state = ProposalSent(suites, spi, nonce, private, public, replaces, ctx.world.now)
     quick = QuickMode(state, b"", Flight(), deadline)
     remember(ctx, session, message_id, quick)
     _send(ctx, session, quick, _sealed(ctx, session, message_id, quick, [HashPayload(hashed), *payloads]))
@@ -169,7 +170,7 @@ def take_answer(ctx: Context, session: Session, tunnel: Tunnel, quick: QuickMode
     if older is not None and older[1].doubtful:
         older = None
     limit = now if older is None else now + min(HOLD, (older[1].expires - now) / 2)
-    quick.state = ConfirmationSent(state.spi, outbound, quick.deadline - LIMIT, now + LOOK, limit)
+    quick.state = ConfirmationSent(state.spi, outbound, state.begun, now + LOOK, limit)
     quick.deadline = now + LINGER
     if older is None:
         confirm(ctx, session, tunnel, quick, quick.state)

@@ -146,6 +146,7 @@ Phase1 = (
 class ProposalSent(_State, tag="proposal-sent"):
     """Initiator, message 1 sent.  `replaces`: inbound SPI of the pair that is being rekeyed, or 0.
 
+    `begun`: when it went for the first time.
     `disowned`: the peer has lost its way in this exchange, so the next one begins instead of a repetition.
     """
 
@@ -155,6 +156,7 @@ class ProposalSent(_State, tag="proposal-sent"):
     private: bytes
     public: bytes
     replaces: int
+    begun: float
     disowned: bool = False
 
 
