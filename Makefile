@@ -27,7 +27,7 @@ install: build ## secd, its commands, manuals and systemd unit: PREFIX=/usr/loca
 	for page in man/*.[0-9]; do install -D -m 644 $$page $(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	[ ! -d $(UNITS) ] || sed 's,^ExecStart=/usr/local,ExecStart=$(abspath $(PREFIX)),' etc/secd.service >$(UNITS)/secd.service
 
-test: build peers ## every test that takes seconds (12 minutes at most)
+test: build peers ## every test that takes seconds (some 13 minutes)
 	@tools/install openiked
 	cd engine && cargo test --release --quiet
 	$(PY) -m pytest -m 'not long' -n 2 --dist loadfile
